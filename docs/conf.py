@@ -1,0 +1,87 @@
+"""Sphinx configuration."""
+
+import importlib
+import inspect
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from sphinx_gallery.sorting import FileNameSortKey
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from api_reference import ROOMS  # noqa: E402
+
+import sklearn_shortcuts  # noqa: E402
+
+project = "sklearn-shortcuts"
+author = "the sklearn-shortcuts developers"
+project_copyright = "2026, the sklearn-shortcuts developers"
+version = release = sklearn_shortcuts.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "examples", "templates"]
+templates_path = ["templates"]
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_show_sourcelink = False
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/\d+_",
+    "within_subsection_order": FileNameSortKey,
+    "backreferences_dir": None,
+    "abort_on_example_error": True,
+    "plot_gallery": "True",
+    "remove_config_comments": True,
+    "show_memory": False,
+    "min_reported_time": 1,
+    # Figures that stand on the disk of whoever builds the pages must not differ from what a reader gets.
+    "reset_modules": ("matplotlib", "seaborn"),
+}
+os.environ.setdefault("PYTHONHASHSEED", "0")
+warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive", category=UserWarning)
+
+
+def write_api_pages():
+    """Write one page per room from what the room exports."""
+    generated = HERE / "generated"
+    generated.mkdir(exist_ok=True)
+    index = ["API reference", "=============", "", ".. toctree::", "   :maxdepth: 2", ""]
+    for module_name, (title, purpose) in ROOMS.items():
+        module = importlib.import_module(module_name)
+        classes = [name for name in module.__all__ if inspect.isclass(getattr(module, name))]
+        functions = [name for name in module.__all__ if inspect.isfunction(getattr(module, name))]
+        lines = [title, "=" * len(title), "", f".. currentmodule:: {module_name}", "", purpose, ""]
+        for template, names in (("class.rst", classes), ("function.rst", functions)):
+            if names:
+                lines += [".. autosummary::", "   :toctree: .", f"   :template: {template}", "   :nosignatures:", ""]
+                lines += [f"   {name}" for name in names] + [""]
+        page = module_name.rsplit(".", 1)[1]
+        _write(generated / f"{page}.rst", lines)
+        index.append(f"   {page}")
+    _write(generated / "index.rst", [*index, ""])
+
+
+def _write(path, lines):
+    text = "\n".join(lines)
+    if not path.exists() or path.read_text() != text:  # an unchanged page is not built again
+        path.write_text(text)
+
+
+write_api_pages()
