@@ -1,0 +1,90 @@
+"""What every score of this folder asks of its labels, scores and groups."""
+
+from numbers import Real
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+SCORE_CONSTRAINTS = {
+    "y_true": ["array-like"],
+    "groups": ["array-like", None],
+    "pos_label": [Real, str, "boolean", None],
+}
+
+
+def check_scores(y_true, y_score, groups=None, pos_label=None):
+    """Check the input of a measure of ranking.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        Labels with two values.
+    y_score : array-like of shape (n,) or (n, k)
+        Scores, higher for the positive class; one column per classifier.
+    groups : array-like of shape (n,), default=None
+        Patient (or other cluster) of every row.
+    pos_label : int, float, bool or str, default=None
+        Label of the positive class; may be left out for labels 0/1, -1/1 and False/True.
+
+    Returns
+    -------
+    positive : ndarray of bool of shape (n,)
+        Rows of the positive class.
+    scores : ndarray of float64 of shape (n, k)
+        Scores.
+    group_index : ndarray of int of shape (n,)
+        Number of the group of every row; every row its own group without ``groups``.
+    """
+    positive = _positive_rows(y_true, pos_label)
+    scores = np.asarray(y_score)
+    if scores.dtype.kind not in "biuf":
+        try:
+            scores = scores.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"scores must be numbers, got dtype {scores.dtype}") from error
+    scores = scores.astype(np.float64, copy=False)
+    if scores.ndim == 1:
+        scores = scores[:, None]
+    if scores.ndim != 2:
+        raise ValueError(f"scores must have shape (n,) or (n, n_classifiers), got {scores.shape}")
+    check_consistent_length(positive, scores)
+    wrong = ~np.isfinite(scores).all(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"the score of row {row} is {scores[row][~np.isfinite(scores[row])][0]} ({wrong.sum()} such rows); "
+            "leave these rows out of labels, scores and groups alike"
+        )
+    return positive, scores, _group_index(groups, len(positive))
+
+
+def _positive_rows(y_true, pos_label):
+    y_true = column_or_1d(y_true)
+    missing = pd.isna(y_true)
+    if missing.any():
+        raise ValueError(f"y_true: row {int(np.flatnonzero(missing)[0])} has no label ({missing.sum()} such rows)")
+    classes = pd.unique(pd.Series(y_true)).tolist()
+    if len(classes) != 2:
+        shown = ", ".join(map(repr, classes[:5]))
+        found = "is empty" if not classes else f"has {len(classes)} class{'es' * (len(classes) > 1)} ({shown})"
+        raise ValueError(f"y_true {found}, but an AUC needs exactly two; compare one class with the rest")
+    if pos_label is None:
+        if not all(isinstance(label, (bool, int, float)) for label in classes) or set(classes) not in ({0, 1}, {-1, 1}):
+            raise ValueError(f"y_true has the classes {classes}: name the positive one by pos_label")
+        pos_label = 1
+    elif pos_label not in classes:
+        raise ValueError(f"pos_label={pos_label!r} is not among the classes {classes} of y_true")
+    return np.asarray(y_true == pos_label)
+
+
+def _group_index(groups, n_rows):
+    if groups is None:
+        return np.arange(n_rows)
+    groups = column_or_1d(groups)
+    if len(groups) != n_rows:
+        raise ValueError(f"groups has {len(groups)} rows, but there are {n_rows} labels")
+    index = pd.factorize(groups)[0]
+    if (index < 0).any():
+        raise ValueError(f"groups: row {int(np.flatnonzero(index < 0)[0])} has no group; give it one of its own")
+    return index
