@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed-$(1)
 .PHONY: demo test lint docs bench clean
 
 demo: $(call STAMP,core)
-	$(BIN)/python -m sklearn_shortcuts.demo --output demo
+	$(BIN)/python -m sklearn_shortcuts demo --output demo
 
 test: $(call STAMP,dev)
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+os.environ["SCIPY_ARRAY_API"] = "1"  # one of scikit-learn's checks is skipped without it; read when scipy is imported
+
 import matplotlib as mpl
 import numpy as np
 import pytest
