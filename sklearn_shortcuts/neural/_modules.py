@@ -3,10 +3,10 @@
 import copy
 import inspect
 
-import torch
 from torch import nn
 
 from ._freeze import apply_freeze
+from ._probe import probe_outputs
 from ._spec import check_shapes
 from ._weights import load_weights
 
@@ -45,9 +45,8 @@ def resolve_module(module, input_shape, n_outputs, *, weights=None, freeze=None)
         If the network cannot take the rows or gives another number of outputs.
     """
     input_shape, n_outputs = check_shapes(input_shape, n_outputs)
-    network, needs_check = _make(module, input_shape, n_outputs)
-    if needs_check:
-        _check_outputs(network, input_shape, n_outputs)
+    network = _make(module, input_shape, n_outputs)
+    _check_outputs(network, input_shape, n_outputs)
     network.train()
     if weights is not None:
         network.weights_report = load_weights(network, weights)
@@ -57,13 +56,12 @@ def resolve_module(module, input_shape, n_outputs, *, weights=None, freeze=None)
 
 
 def _make(module, input_shape, n_outputs):
-    """Give the network, and whether its outputs have still to be looked at."""
     if isinstance(module, str):
         from ._torchvision import TorchvisionModule
 
-        return TorchvisionModule(module).build(input_shape, n_outputs), False
+        return TorchvisionModule(module).build(input_shape, n_outputs)
     if isinstance(module, nn.Module):
-        return copy.deepcopy(module), True
+        return copy.deepcopy(module)
     if hasattr(module, "build") and not isinstance(module, type):
         network, builder = module.build(input_shape, n_outputs), f"{type(module).__name__}.build"
     elif callable(module) and not hasattr(module, "build"):
@@ -76,7 +74,7 @@ def _make(module, input_shape, n_outputs):
         )
     if not isinstance(network, nn.Module):
         raise TypeError(f"module: {builder} must give a torch.nn.Module, got {type(network).__name__}")
-    return network, True
+    return network
 
 
 def _call(function, input_shape, n_outputs):
@@ -97,37 +95,16 @@ def _call(function, input_shape, n_outputs):
 
 
 def _check_outputs(network, input_shape, n_outputs):
-    """Send two blank rows through; statistics, modes and the random state stay as they are.
-
-    A network with lazy layers gets its parameters here.
-    """
-    tensors = [*network.parameters(), *network.buffers()]
-    known = [tensor for tensor in tensors if tensor.is_floating_point() and not nn.parameter.is_lazy(tensor)]
-    device = known[0].device if known else torch.device("cpu")
-    dtype = known[0].dtype if known else torch.get_default_dtype()
-    modes = [(part, part.training) for part in network.modules()]
-    rows = torch.zeros((2, *input_shape), device=device, dtype=dtype)
-    devices = [device] if device.type == "cuda" else []
+    name = type(network).__name__
     try:
-        network.eval()
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
-            outputs = network(rows)
+        shape = probe_outputs(network, input_shape)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"module {type(network).__name__} cannot take rows of shape {input_shape}: {reason}"
-        ) from error
-    finally:
-        for part, training in modes:
-            part.training = training
-    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise ValueError(f"module {name} cannot take rows of shape {input_shape}: {reason}") from error
     if shape == (2, n_outputs):
         return
     if isinstance(shape, tuple) and len(shape) == 2 and shape[0] == 2:
         raise ValueError(
-            f"module {type(network).__name__} gives {shape[1]} outputs per row, but {n_outputs} are needed: "
-            f"one per class or label of y"
+            f"module {name} gives {shape[1]} outputs per row, but {n_outputs} are needed: one per class or label of y"
         )
-    raise ValueError(
-        f"module {type(network).__name__} must give outputs of shape (n, {n_outputs}); for 2 rows it gave {shape}"
-    )
+    raise ValueError(f"module {name} must give outputs of shape (n, {n_outputs}); for 2 rows it gave {shape}")

@@ -3,7 +3,7 @@
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-_CONTAINERS = ("features", "encoder", "layers")
+_CONTAINERS = ("features", "encoder", "layers", "blocks", "trunk_output")
 
 
 def find_head(module):
@@ -16,21 +16,16 @@ def find_head(module):
 
     Returns
     -------
-    name : str
-        Its name in ``module.named_modules()``.
-    layer : torch.nn.Linear or convolution
+    name : str or None
+        Its name in ``module.named_modules()``, ``None`` if there is none.
+    layer : torch.nn.Linear, convolution or None
         The last linear layer, or the last convolution of a network that has no linear layer.
-
-    Raises
-    ------
-    ValueError
-        If the network has neither.
     """
     for kind in (nn.Linear, _ConvNd):
         found = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kind)]
         if found:
             return found[-1]
-    raise ValueError(f"{type(module).__name__} has no linear layer and no convolution that could give its outputs")
+    return None, None
 
 
 def find_head_block(module):
@@ -43,12 +38,12 @@ def find_head_block(module):
 
     Returns
     -------
-    str
+    str or None
         Name of the ``Sequential`` around the head if that holds no convolution (VGG: ``classifier``), otherwise the
-        name of the head itself (ResNet: ``fc``).
+        name of the head itself (ResNet: ``fc``); ``None`` if there is no head.
     """
     name, _ = find_head(module)
-    block = name.rpartition(".")[0]
+    block = (name or "").rpartition(".")[0]
     while block:
         layer = module.get_submodule(block)
         if not isinstance(layer, nn.Sequential) or any(isinstance(part, _ConvNd) for part in layer.modules()):
@@ -86,21 +81,23 @@ def feature_blocks(module):
     Returns
     -------
     list of str
-        Children that have parameters, in order, without the head; containers called ``features``, ``encoder`` or
-        ``layers`` are opened.
+        Children that have parameters, in order, without the head; the usual containers (``features``, ``encoder``,
+        ``layers``, ``blocks``) and whatever holds the head among other layers are opened.
     """
-    head = find_head_block(module)
+    head = f"{find_head_block(module)}."
     blocks = []
 
     def collect(parent, prefix):
         for name, child in parent.named_children():
-            full = prefix + name
-            if head == full or next(child.parameters(), None) is None:
+            path = prefix + name
+            parameters = [f"{path}.{parameter}" for parameter, _ in child.named_parameters()]
+            in_head = [parameter.startswith(head) for parameter in parameters]
+            if all(in_head):  # the head, or a layer without parameters
                 continue
-            if name in _CONTAINERS:
-                collect(child, full + ".")
+            if any(in_head) or name in _CONTAINERS:
+                collect(child, path + ".")
             else:
-                blocks.append(full)
+                blocks.append(path)
 
     collect(module, "")
     return blocks
