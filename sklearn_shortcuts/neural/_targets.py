@@ -1,0 +1,162 @@
+"""From labels as people write them to the numbers a criterion takes, and back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+
+@dataclass(frozen=True)
+class TargetEncoding:
+    """How the target of a fitted classifier is written.
+
+    Attributes
+    ----------
+    kind : {"binary", "multiclass", "multilabel"}
+        What is predicted.
+    classes : ndarray of shape (n_classes,), or list of ndarray of shape (2,)
+        Sorted classes; for ``"multilabel"`` the two values of every label, which is how scikit-learn recognizes such
+        a classifier even with two labels.
+    label_names : ndarray of shape (n_labels,) or None
+        Names of the labels; None unless ``"multilabel"``.
+    dtype : numpy.dtype
+        Data type in which predictions are given back.
+    """
+
+    kind: str
+    classes: object
+    label_names: object
+    dtype: object
+
+    @property
+    def n_outputs(self):
+        """Number of values the network gives per row."""
+        return len(self.classes)
+
+    @classmethod
+    def learn(cls, y, names=None, classes=None):
+        """Learn the encoding from a checked target.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n,) or (n, n_labels)
+            Target as :func:`check_target` gives it.
+        names : sequence of str, default=None
+            Names of the labels.
+        classes : array-like, default=None
+            All classes there are, if ``y`` may lack some.
+
+        Returns
+        -------
+        TargetEncoding
+            What was learned.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two classes, or the label names repeat.
+        """
+        if y.ndim == 2:
+            names = np.arange(y.shape[1]) if names is None else np.asarray(names)
+            if len(set(names.tolist())) < len(names):
+                raise ValueError(f"the labels of y must have different names, got {names.tolist()}")
+            values = np.array([0, 1], dtype=y.dtype)
+            return cls("multilabel", [values] * y.shape[1], names, y.dtype)
+        classes = np.unique(y if classes is None else column_or_1d(classes))
+        if len(classes) < 2:
+            # The wording "one class" is what scikit-learn's own checks look for.
+            raise ValueError(f"a classifier needs rows of at least two classes, but y has only one class: {classes}")
+        return cls("binary" if len(classes) == 2 else "multiclass", classes, None, classes.dtype)
+
+    def encode(self, y):
+        """Turn a checked target into codes.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n,) or (n, n_labels)
+            Target.
+
+        Returns
+        -------
+        ndarray of int64 of shape (n,), or of float64 of shape (n, n_labels)
+            Positions in ``classes``, or zeros and ones.
+
+        Raises
+        ------
+        ValueError
+            If there is a class or a number of labels that was not learned.
+        """
+        if (y.ndim == 2) != (self.kind == "multilabel") or (y.ndim == 2 and y.shape[1] != self.n_outputs):
+            known = f"{self.n_outputs} labels" if self.kind == "multilabel" else f"the classes {self.classes}"
+            raise ValueError(f"y has shape {y.shape}, but the classifier was fitted on {known}")
+        if y.ndim == 2:
+            return y.astype(np.float64)
+        codes = np.searchsorted(self.classes, y)
+        codes[codes == len(self.classes)] = 0
+        unknown = self.classes[codes] != y
+        if unknown.any():
+            raise ValueError(f"y has the class {y[unknown][0]!r}, which is not among the classes {self.classes}")
+        return codes.astype(np.int64)
+
+    def decode(self, logits):
+        """Turn logits of shape (n, n_outputs) into predicted classes or label indicators."""
+        if self.kind == "multilabel":
+            return (logits > 0).astype(self.dtype)
+        return self.classes[logits.argmax(axis=1)]
+
+
+def check_target(y, estimator_name):
+    """Check a target and give it as an array.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,), or array-like, DataFrame or sparse matrix of shape (n, n_labels)
+        Classes, or one 0/1 column per label.
+    estimator_name : str
+        For the error message.
+
+    Returns
+    -------
+    y : ndarray
+        One- or two-dimensional.
+    names : list or None
+        Column names if ``y`` was a table of several labels.
+
+    Raises
+    ------
+    ValueError
+        If ``y`` is missing, has missing values, is continuous, or labels are neither 0 nor 1.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {estimator_name} estimator requires y to be passed, but the target y is None; an ImageBunch can "
+            f"bring it as its field 'target'"
+        )
+    names = list(y.columns) if isinstance(y, pd.DataFrame) and y.shape[1] > 1 else None
+    y = y.toarray() if sparse.issparse(y) else np.asarray(y)
+    if y.ndim != 2 or y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+        return y, None
+    return _check_indicators(y, names), names
+
+
+def _check_indicators(y, names):
+    if y.dtype == object or y.dtype.kind in "US":
+        try:
+            y = y.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError("y with several columns must hold one 0/1 column per label, but it holds text") from error
+    wrong = ~np.isin(y, (0, 1))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        label = column if names is None else repr(names[column])
+        raise ValueError(
+            f"y with several columns must hold one 0/1 column per label, but row {row} of label {label} is "
+            f"{y[row, column]}; decide what unknown labels mean before fitting"
+        )
+    return y.astype(np.int64) if y.dtype == bool else y
