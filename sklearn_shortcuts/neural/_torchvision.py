@@ -30,8 +30,8 @@ class TorchvisionModule(ModuleSpec):
         the channels. ``"repeat"`` keeps it and repeats the channel of gray images three times. With loaded weights
         both give the same outputs on gray images, ``"adapt"`` with a third of the work in the first layer.
     options : dict, default=None
-        Further keyword arguments of torchvision's builder, such as ``{"dropout": 0.2}`` for ``"densenet121"``
-        (``drop_rate`` there) or ``{"width_mult": 0.5}`` for ``"mobilenet_v2"``.
+        Further keyword arguments of torchvision's builder, such as ``{"drop_rate": 0.2}`` for ``"densenet121"`` or
+        ``{"width_mult": 0.5}`` for ``"mobilenet_v2"``.
 
     Notes
     -----

@@ -4,6 +4,7 @@ import math
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,18 +140,16 @@ def _local_path(path):
 def _read(path):
     """Tensors of a file, by name."""
     if path.suffix == ".safetensors":
-        try:
-            from safetensors.torch import load_file
-        except ImportError as error:
-            raise ImportError(f"weights: reading {path} needs the package safetensors") from error
-        return load_file(path)
+        return _read_safetensors(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what cannot be read raises as well
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise ValueError(
-            f"the weights in {path} were refused: the file is damaged or holds more than tensors, and loading "
-            f"anything else could run code hidden in it. If you trust its source, keep the tensors only: "
-            f"torch.save(model.state_dict(), ...)"
+            f"the weights in {path} were refused: the file is damaged, or holds more than tensors in torch's default "
+            f"format, and loading anything else could run code hidden in it. If you trust its source, keep the "
+            f"tensors only: torch.save(model.state_dict(), ...)"
         ) from error
     candidates = [content]
     if isinstance(content, Mapping):
@@ -163,6 +162,18 @@ def _read(path):
         f"the weights in {path} are no state_dict: expected tensors by name, at the top or under "
         f"{', '.join(_INSIDE)}; the file holds {held}"
     )
+
+
+def _read_safetensors(path):
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(f"weights: reading {path} needs the package safetensors") from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"the weights in {path} were refused: the file is damaged ({error})") from error
 
 
 def _with_names_of(target, state):
