@@ -181,24 +181,30 @@ def decode_with(path, settings):
         return _finish(pixels, depth, is_color, settings)
 
 
-def read_mask_values(path):
-    """Read the stored values of a mask file, not scaled.
+def read_mask(path, threshold=None):
+    """Read a mask file.
 
     Parameters
     ----------
     path : str
         PNG, TIFF, BMP, JPEG or NPY file.
+    threshold : float, default=None
+        Least stored value, not scaled, that is inside; by default every value above 0 is. Of several channels the
+        largest counts.
 
     Returns
     -------
-    ndarray of shape (H, W)
-        Numbers as stored, the largest of the channels where there are several.
+    ndarray of bool of shape (H, W)
+        True inside.
     """
     with naming(path):
-        pixels, _, _ = _read_pixels(path, DecodeSettings())
-        if pixels.ndim == 2:
-            return pixels
-        return pixels.max(axis=2)
+        with open(path, "rb") as stream:
+            kind = identify(stream.read(132), path)
+        if kind == "jpeg" and threshold is None:
+            raise FileProblem("JPEG leaves faint traces around the edges of a mask", "give threshold=, such as 128")
+        pixels, _, _ = _read_pixels(path, DecodeSettings(window=None))
+        mask = pixels > 0 if threshold is None else pixels >= threshold
+        return np.ascontiguousarray(mask if mask.ndim == 2 else mask.any(axis=2))
 
 
 def _read_pixels(path, settings):

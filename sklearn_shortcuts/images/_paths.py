@@ -71,13 +71,15 @@ class PathTable:
         names = self._names
         return np.array([0 if n is None else 1 if isinstance(n, str) else len(n) for n in names], dtype=np.intp)
 
-    def require_files(self, argument):
+    def require_files(self, argument, labels=None):
         """Look whether every file exists.
 
         Parameters
         ----------
         argument : str
             Name of the argument, for the error message.
+        labels : sequence, default=None
+            Names of the rows, for the error message.
 
         Raises
         ------
@@ -86,12 +88,23 @@ class PathTable:
         """
         absent = [(row, path) for row in range(len(self)) for path in self[row] if not os.path.isfile(path)]
         if absent:
-            shown = ", ".join(f"row {row} ({path})" for row, path in absent[:5])
+            names = [f"row {row}" if labels is None else f"row {row} (index {labels[row]!r})" for row, _ in absent[:5]]
+            shown = ", ".join(f"{name} {path}" for name, (_, path) in zip(names, absent))
             more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
             raise FileNotFoundError(
-                f"{argument}: {len(absent)} of {len(self)} rows name a file that does not exist: {shown}{more}; "
+                f"{argument}: {len(absent)} files of {len(self)} rows do not exist: {shown}{more}; "
                 "correct the paths, give their folder as root=, or drop the rows"
             )
+
+    def keys(self):
+        """Give a text for every row that is equal where the files are.
+
+        Returns
+        -------
+        list of str
+            Names of the files.
+        """
+        return [str(names) for names in self._names]
 
     def fingerprint(self, rows):
         """Describe the content of files without reading them.

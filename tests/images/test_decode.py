@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from sklearn_shortcuts.images._decode import DecodeSettings, _denominator, decode_image, read_mask_values
+from sklearn_shortcuts.images._decode import DecodeSettings, _denominator, decode_image, read_mask
 from sklearn_shortcuts.images._headers import read_header
 
 
@@ -326,8 +326,21 @@ def test_options_that_cannot_be(tmp_path, options, match):
         decode_image(write(tmp_path, pattern()), **options)
 
 
-def test_mask_values_are_not_scaled(tmp_path):
+def test_masks_compare_stored_values(tmp_path):
     values = np.array([[0, 1, 127], [200, 254, 255]], dtype=np.uint8)
-    np.testing.assert_array_equal(read_mask_values(str(write(tmp_path, values))), values)
-    color = np.stack([values, values // 2, values * 0], axis=-1)
-    np.testing.assert_array_equal(read_mask_values(str(write(tmp_path, color))), values)
+    path = str(write(tmp_path, values))
+    np.testing.assert_array_equal(read_mask(path), values > 0)
+    np.testing.assert_array_equal(read_mask(path, 200), values >= 200)
+    color = np.stack([values * 0, values, values // 2], axis=-1)
+    np.testing.assert_array_equal(read_mask(str(write(tmp_path, color)), 200), values >= 200)
+    np.save(tmp_path / "mask.npy", values > 5)
+    np.testing.assert_array_equal(read_mask(str(tmp_path / "mask.npy")), values > 5)
+
+
+def test_a_jpeg_mask_needs_a_threshold(tmp_path):
+    mask = np.zeros((40, 40), dtype=np.uint8)
+    mask[10:30, 15:25] = 255
+    path = str(write(tmp_path, mask, "mask.jpg", quality=60))
+    with pytest.raises(ValueError, match="faint traces around the edges of a mask; give threshold="):
+        read_mask(path)
+    np.testing.assert_array_equal(read_mask(path, 128), mask > 0)
