@@ -16,16 +16,21 @@ def find_head(module):
 
     Returns
     -------
-    name : str or None
-        Its name in ``module.named_modules()``, ``None`` if there is none.
-    layer : torch.nn.Linear, convolution or None
+    name : str
+        Its name in ``module.named_modules()``.
+    layer : torch.nn.Linear or convolution
         The last linear layer, or the last convolution of a network that has no linear layer.
+
+    Raises
+    ------
+    ValueError
+        If the network has neither.
     """
     for kind in (nn.Linear, _ConvNd):
         found = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kind)]
         if found:
             return found[-1]
-    return None, None
+    raise ValueError(f"{type(module).__name__} has neither a linear layer nor a convolution that could be its head")
 
 
 def find_head_block(module):
@@ -42,8 +47,11 @@ def find_head_block(module):
         Name of the ``Sequential`` around the head if that holds no convolution (VGG: ``classifier``), otherwise the
         name of the head itself (ResNet: ``fc``); ``None`` if there is no head.
     """
-    name, _ = find_head(module)
-    block = (name or "").rpartition(".")[0]
+    try:
+        name, _ = find_head(module)
+    except ValueError:
+        return None
+    block = name.rpartition(".")[0]
     while block:
         layer = module.get_submodule(block)
         if not isinstance(layer, nn.Sequential) or any(isinstance(part, _ConvNd) for part in layer.modules()):

@@ -25,7 +25,8 @@ _RENAMED = (
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
 _REMOTE = re.compile(r"DEFAULT|IMAGENET\w*|\w+_Weights(\.\w+)?|https?://.*|imagenet|pretrained", re.IGNORECASE)
-_ENOUGH = 0.5
+_POSITIONS = ("pos_embedding", "pos_embed")
+_ENOUGH = 0.5  # share of a network's names that its own file has at least
 
 
 @dataclass(frozen=True)
@@ -193,74 +194,52 @@ def _with_names_of(target, state):
 def _fit(module, target, state, path, strict):
     """Sort the tensors into those to load, to adapt and to skip; raise if any is left over."""
     head = f"{find_head_block(module)}."
-    stem = f"{find_stem(module)[0]}.weight"
-    loaded, adapted, skipped = {}, {}, {}
-    missing, unexpected, mismatched = [], [], []
+    name, convolution = find_stem(module)
+    stem = f"{name}.weight" if convolution is not None and convolution.groups == 1 else None
+    loaded, adapted, skipped, missing, mismatched = {}, {}, {}, [], []
     for name, own in target.items():
+        given = state.get(name)
         if not isinstance(own, torch.Tensor):  # extra state of a layer: no weights
             continue
-        given = state.get(name)
+        shapes = "not in the file" if given is None else f"{tuple(given.shape)} in the file, {tuple(own.shape)} here"
         if given is not None and given.shape == own.shape:
             loaded[name] = (given, "")
-            continue
-        if name.endswith("num_batches_tracked") and given is None:
+        elif given is None and name.endswith("num_batches_tracked"):
             skipped[name] = "not in the file; it only counts batches"
-            continue
-        shapes = "not in the file" if given is None else f"{tuple(given.shape)} in the file, {tuple(own.shape)} here"
-        if not strict:
-            if name.startswith(head):
-                skipped[name] = f"head: {shapes}"
-                continue
-            converted = None if given is None else _convert(name, given, own, stem)
-            if converted is not None:
-                adapted[name] = converted
-                continue
-        if given is None:
+        elif not strict and name.startswith(head):
+            skipped[name] = f"head: {shapes}"
+        elif given is None:
             missing.append(name)
+        elif not strict and (converted := _convert(name, given, own, stem)):
+            adapted[name] = converted
         else:
             mismatched.append(f"{name}: {shapes}")
-    for name in state:
-        if name not in target:
-            if not strict and name.startswith((head, *_AUXILIARY)):
-                skipped[name] = "head or auxiliary output of the file only"
-            else:
-                unexpected.append(name)
     # A layer of the head is loaded whole or not at all: the bias of a replaced layer says nothing.
-    changed = {name.rpartition(".")[0] for name in skipped if name.startswith(head) and name in target}
-    for name in [name for name in loaded if name.rpartition(".")[0] in changed and name.startswith(head)]:
+    replaced = {name.rpartition(".")[0] for name in skipped if name.startswith(head)}
+    for name in [name for name in loaded if name.rpartition(".")[0] in replaced]:
         del loaded[name]
         skipped[name] = "head: belongs to a layer of another shape"
-    problems = [
-        f"{len(names)} {kind} ({_first(names)})"
-        for kind, names in (
-            ("missing in the file", missing),
-            ("not in the network", unexpected),
-            ("of another shape", mismatched),
+    foreign = [name for name in state if name not in target]
+    spare = [] if strict else [name for name in foreign if name.startswith((head, *_AUXILIARY))]
+    skipped.update(dict.fromkeys(spare, "head or auxiliary output of the file only"))
+    unexpected = [name for name in foreign if name not in skipped]
+    if missing or unexpected or mismatched or not (loaded or adapted):
+        body = [name for name in target if not name.startswith(head)]
+        foreign_file = sum(name in state for name in body) < _ENOUGH * len(body)
+        kinds = {"missing in the file": missing, "not in the network": unexpected, "of another shape": mismatched}
+        problems = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names]
+        raise ValueError(
+            f"the weights in {path} do not fit {type(module).__name__}: {', '.join(problems) or 'no tensor fits'}"
+            + ("; is this the file of another architecture?" if foreign_file else "")
         )
-        if names
-    ]
-    body = [name for name in target if not name.startswith(head)]
-    share = sum(name in state for name in body) / len(body) if body else 1.0
-    if problems or not (loaded or adapted):
-        hint = "; is this the file of another architecture?" if share < _ENOUGH else ""
-        listed = ", ".join(problems) or "no tensor fits"
-        raise ValueError(f"the weights in {path} do not fit {type(module).__name__}: {listed}{hint}")
     return loaded, adapted, skipped
 
 
 def _convert(name, given, own, stem):
     """Give a tensor of the network's shape and how it was made, or None if that cannot be done."""
-    if (
-        name == stem
-        and given.ndim == own.ndim > 2
-        and (given.shape[0], *given.shape[2:])
-        == (
-            own.shape[0],
-            *own.shape[2:],
-        )
-    ):
+    if name == stem and given.ndim == own.ndim and given[:, 0].shape == own[:, 0].shape:
         return spread_kernel(given, own.shape[1]), f"kernels for {given.shape[1]} channels spread over {own.shape[1]}"
-    if name.endswith("pos_embedding") and given.ndim == own.ndim == 3 and given.shape[2] == own.shape[2]:
+    if name.endswith(_POSITIONS) and given.ndim == own.ndim == 3 and given.shape[2] == own.shape[2]:
         sides = [math.isqrt(tensor.shape[1] - 1) for tensor in (given, own)]
         if all(side**2 + 1 == tensor.shape[1] for side, tensor in zip(sides, (given, own))):
             how = f"interpolated from {sides[0]} x {sides[0]} to {sides[1]} x {sides[1]} patches"

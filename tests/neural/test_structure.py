@@ -69,7 +69,8 @@ def test_flat_networks(build):
 
 
 def test_networks_without_the_parts():
-    assert find_head(nn.Flatten()) == (None, None)
+    with pytest.raises(ValueError, match="Flatten has neither a linear layer nor a convolution"):
+        find_head(nn.Flatten())
     assert find_stem(nn.Flatten()) == (None, None)
     assert find_head_block(nn.Flatten()) is None
     assert feature_blocks(nn.Sequential(nn.LayerNorm(3))) == ["0"]

@@ -140,6 +140,10 @@ def test_only_the_stem_is_spread(build, saved):
         load_weights(target, saved(state))
     with pytest.raises(ValueError, match="of another shape"):
         load_weights(target, saved(build(small, n_channels=3)), strict=True)
+    grouped = build(lambda: nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Flatten(), nn.Linear(16, 2)))
+    plain = build(lambda: nn.Sequential(nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 2)))
+    with pytest.raises(ValueError, match=r"1 of another shape \(0.weight"):
+        load_weights(grouped, saved(plain))
 
 
 @pytest.mark.parametrize(("old", "new"), [(32, 16), (16, 48), (32, 32)])
