@@ -141,7 +141,8 @@ def auc_interval(
 
 def _bootstrap(positive, scores, group_index, components, n_resamples, random_state):
     """Areas of samples of groups, drawn with replacement within the strata of groups."""
-    rng = check_random_state(random_state)
+    # None must not draw from NumPy's global state, as check_random_state would.
+    rng = np.random.RandomState() if random_state is None else check_random_state(random_state)
     kind = components.has_positive + 2 * components.has_negative
     strata = [groups for label in (1, 2, 3) if len(groups := np.flatnonzero(kind == label))]
     order = np.argsort(scores, kind="stable")

@@ -82,6 +82,7 @@ def test_random_state_decides_and_memory_is_bounded(monkeypatch):
     first = auc_interval(y, scores, method="bootstrap", n_resamples=50, random_state=3)
     assert auc_interval(y, scores, method="bootstrap", n_resamples=50, random_state=3) == first
     assert auc_interval(y, scores, method="bootstrap", n_resamples=50, random_state=4) != first
+    assert auc_interval(y, scores, method="bootstrap", n_resamples=50) != first
     monkeypatch.setattr("sklearn_shortcuts.metrics._auc_interval._CELLS_AT_ONCE", 7 * len(y))
     chunked = auc_interval(y, scores, method="bootstrap", n_resamples=500, random_state=3)
     assert chunked.standard_error == pytest.approx(first.standard_error, rel=0.3)
