@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 
 from ._decode import DecodeSettings, decode_with
-from ._headers import naming, read_header
+from ._headers import naming, naming_row, read_header
 from ._paths import PathTable
 from ._sources import RowSource
 from ._threads import thread_map
@@ -184,7 +184,7 @@ class ImageFiles(RowSource):
 
         def read(row):
             path = self.paths[row][0]
-            with naming(path):
+            with naming_row(row), naming(path):
                 return read_header(path).shape
 
         return thread_map(read, rows, self.n_threads)
@@ -233,10 +233,8 @@ class ImageFiles(RowSource):
     def _decode_into(self, pixels, row):
         parts = pixels.reshape(self._n_files, *self._file_shape)
         for part, path in zip(parts, self.paths[row]):
-            try:
+            with naming_row(row):
                 image = decode_with(path, self.settings)
-            except (FileNotFoundError, ValueError) as error:
-                raise type(error)(f"row {row}: {error}") from None
             if image.shape != self._file_shape:
                 remedy = "channels=" if image.shape[-2:] == self._file_shape[-2:] else "size="
                 raise ValueError(

@@ -90,6 +90,23 @@ def naming(path):
         raise ValueError(f"{path}: {problem}; {problem.remedy}") from None
 
 
+@contextlib.contextmanager
+def naming_row(row):
+    """Put the number of a row in front of errors about its file.
+
+    Parameters
+    ----------
+    row : int
+        Number of the row.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"row {row}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"row {row}: {error}") from None
+
+
 def read_header(path):
     """Read what a file says about itself; pixels are not decoded.
 

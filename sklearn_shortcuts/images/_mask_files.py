@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from ._decode import read_mask
+from ._headers import naming_row
 from ._paths import PathTable, is_missing
 from ._resize import RESIZE_MODES, as_size, place
 from ._sources import RowSource
@@ -215,15 +216,11 @@ class MaskFiles(RowSource):
         return shapes.original_shapes(rows)
 
     def _draw(self, row, original):
-        try:
+        with naming_row(row):
             if self.kind == "path":
                 return self._read_files(row, original)
             canvas = self._size if original is None else original
             mask = self._draw_entry(self._entries[row], canvas)
-        except (FileNotFoundError, ValueError) as error:
-            # Boxes and polygons are drawn one row at a time and call it row 0.
-            text = str(error).replace(" of row 0", "")
-            raise type(error)(f"row {row}: {text}") from None
         return place(canvas, self._size, self.resize).resize(mask, nearest=True)
 
     def _draw_entry(self, entry, canvas):
@@ -233,15 +230,18 @@ class MaskFiles(RowSource):
             if isinstance(entry, (list, tuple)):  # several columns of a table, of which some are empty
                 entry = [part for part in entry if not is_missing(part)]
             return rle_decode(entry, canvas, self.dialect)
-        if isinstance(entry, str):
-            entry = json.loads(entry)
-        if self.kind == "box":
-            from ._shapes import boxes_to_masks
+        from ._shapes import boxes_to_masks, polygons_to_masks
 
-            return boxes_to_masks([entry], canvas, format=self.box_format)[0]
-        from ._shapes import polygons_to_masks
-
-        return polygons_to_masks([entry], canvas)[0]
+        try:
+            if isinstance(entry, str):
+                entry = json.loads(entry)
+            if self.kind == "box":
+                return boxes_to_masks([entry], canvas, format=self.box_format)[0]
+            return polygons_to_masks([entry], canvas)[0]
+        except json.JSONDecodeError:
+            raise ValueError(f"{self.kind} text must be JSON, got {entry!r}") from None
+        except ValueError as error:  # they are given one row at a time and call it row 0
+            raise ValueError(str(error).replace(" of row 0", "")) from None
 
     def _read_files(self, row, original):
         united = np.zeros(self._size, dtype=bool)
