@@ -217,7 +217,7 @@ def _render_gray(dataset, stored, frame_numbers, window, output_range, dtype):
     rendered = []
     for groups, values, slope, intercept in parts:
         view = _own_view(dataset, groups, values, slope, intercept) if window == "auto" else window
-        if view is None or view == "full":
+        if view is None or (isinstance(view, str) and view == "full"):
             view = full = full or _full_window(parts, padding)
         scale = partial(scale_linear, values, output_range=output_range, dtype=dtype, slope=slope, intercept=intercept)
         if isinstance(view, list):

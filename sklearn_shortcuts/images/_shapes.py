@@ -225,9 +225,9 @@ def _fill(outlines, height, width):
     (x, y), (dx, dy) = starts[edge].T, (ends - starts)[edge].T
     crossing = x + (row + 0.5 - y) * dx / dy
     column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.intp)
-    toggles = np.zeros((height, width + 1), dtype=np.int32)
+    toggles = np.zeros((height, width + 1), dtype=np.uint8)  # the sums may wrap around: only their parity counts
     np.add.at(toggles, (row, column), 1)
-    return np.cumsum(toggles, axis=1)[:, :width] % 2 == 1
+    return (np.cumsum(toggles[:, :width], axis=1, dtype=np.uint8) & 1).view(bool)
 
 
 def masks_to_polygons(masks):
