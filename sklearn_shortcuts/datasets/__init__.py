@@ -1,8 +1,33 @@
 """Studies to work on: your own folders, public data sets, and data made on the spot."""
 
+from ._chaksu import load_chaksu
+from ._chexpert import load_chexpert
+from ._covid19_radiography import load_covid19_radiography
 from ._ecg import make_ecg
+from ._hyperkvasir import load_hyperkvasir
 from ._injector import ArtifactInjector
+from ._isic2019 import load_isic2019
+from ._kermany import load_kermany
+from ._nih_chestxray14 import load_nih_chestxray14
+from ._padchest import load_padchest
 from ._phantoms import make_chest_phantoms
 from ._ptbxl import load_ptbxl
+from ._siim_acr import load_siim_acr
+from ._study import load_study
 
-__all__ = ["ArtifactInjector", "load_ptbxl", "make_chest_phantoms", "make_ecg"]
+__all__ = [
+    "ArtifactInjector",
+    "load_chaksu",
+    "load_chexpert",
+    "load_covid19_radiography",
+    "load_hyperkvasir",
+    "load_isic2019",
+    "load_kermany",
+    "load_nih_chestxray14",
+    "load_padchest",
+    "load_ptbxl",
+    "load_siim_acr",
+    "load_study",
+    "make_chest_phantoms",
+    "make_ecg",
+]

@@ -241,7 +241,7 @@ def indicator_table(sets, labels):
     return pd.DataFrame({label: np.fromiter((label in row for row in sets), np.int8, len(sets)) for label in labels})
 
 
-def keep_present(frame, paths, on_missing, publication=None, what="images"):
+def keep_present(frame, paths, on_missing, publication=None, what="images", name=None):
     """Leave out rows whose file does not exist, loudly.
 
     Parameters
@@ -256,6 +256,8 @@ def keep_present(frame, paths, on_missing, publication=None, what="images"):
         Ends the message with where to get the files.
     what : str, default="images"
         What the files are, for the message.
+    name : str, default=None
+        Column that names rows without path in the message; by default the first.
 
     Returns
     -------
@@ -265,11 +267,12 @@ def keep_present(frame, paths, on_missing, publication=None, what="images"):
         Their files.
     """
     check_choice("on_missing", on_missing, ("error", "drop"))
-    paths = list(paths)
+    paths = [path if isinstance(path, str) else None for path in paths]
     present = files_present(paths)
     if not present.all():
         lost = np.flatnonzero(~present)
-        named = [paths[row] or str(frame.iloc[row, 0]) for row in lost[:3]]
+        names = frame.iloc[:, 0] if name is None else frame[name]
+        named = [paths[row] or str(names.iloc[row]) for row in lost[:3]]
         message = f"{len(lost)} of {len(paths)} {what} named in the table have no file, such as {', '.join(named)}"
         if on_missing == "error" or not present.any():
             advice = "" if publication is None else f"\n{publication.advice()}"
