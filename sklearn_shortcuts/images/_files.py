@@ -110,7 +110,7 @@ class ImageFiles(RowSource):
         )
         self.n_threads = n_threads
         self.on_error = on_error
-        self.paths = PathTable(paths, root)
+        self.paths = paths if isinstance(paths, PathTable) else PathTable(paths, root)
         n_files = self.paths.n_files()
         if (n_files == 0).any():
             missing = np.flatnonzero(n_files == 0)

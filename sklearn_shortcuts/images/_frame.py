@@ -8,6 +8,7 @@ import pandas as pd
 from ._bunch import ImageBunch
 from ._files import ImageFiles
 from ._mask_files import MaskFiles
+from ._paths import PathTable
 
 FIELDS = ("artifact", "target", "groups", "sample_weight")
 
@@ -119,20 +120,20 @@ def bunch_from_frame(
         "metadata": metadata,
     }
     used = _require_columns(frame, columns)
+    paths = PathTable(_rows_of(frame, image), root, f"column {image!r}")
+    if check:
+        paths.require_files(f"column {image!r}", frame.index)
     files = ImageFiles(
-        _rows_of(frame, image),
+        paths,
         size=size,
         channels=channels,
         dtype=dtype,
         resize=resize,
         pad=pad,
         window=window,
-        root=root,
         n_threads=n_threads,
         on_error=on_error,
     )
-    if check:
-        files.paths.require_files(f"column {image!r}", frame.index)
     fields = {name: _field(frame, name, columns[name]) for name in FIELDS if columns[name] is not None}
     _warn_of_repeated_images(files, fields.get("groups"))
     for name, options in (("masks", mask_options), ("artifact_masks", artifact_mask_options)):
