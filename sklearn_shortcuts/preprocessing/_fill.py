@@ -8,6 +8,27 @@ _NATIVE = {np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "int3
 _CARRIERS = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.float64}
 
 
+def copy_kept(images, kept, out):
+    """Copy the kept pixels of many images at once.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, C, H, W)
+        What is masked; not changed.
+    kept : ndarray of bool of shape (n, H, W)
+        Pixels to copy.
+    out : ndarray of shape (n, C, H, W), C-contiguous
+        Result, of the images' type; keeps what it holds elsewhere.
+    """
+    if images.shape[1] == 1:  # then all planes are one tall image
+        tall = (-1, kept.shape[-1])
+        _copy_where(images.reshape(tall), kept.reshape(tall), out.reshape(tall))
+        return
+    for image, pixels, target in zip(images, kept, out):
+        for plane, written in zip(image, target):
+            _copy_where(plane, pixels, written)
+
+
 def fill_removed(image, kept, out, fill, *, blur_sigma, seed):
     """Write one image with its removed pixels replaced.
 
@@ -17,19 +38,15 @@ def fill_removed(image, kept, out, fill, *, blur_sigma, seed):
         What is masked; not changed.
     kept : ndarray of bool of shape (H, W)
         Pixels that stay as they are.
-    out : ndarray of shape (C, H, W), C-contiguous
-        Result, of the image's type. With a constant ``fill`` it holds that constant already.
-    fill : {"mean", "noise", "shuffle", "blur"} or float
-        Rule for the removed pixels; a number for a constant.
+    out : ndarray of shape (C, H, W)
+        Result, of the image's type.
+    fill : {"mean", "noise", "shuffle", "blur"}
+        Rule for the removed pixels.
     blur_sigma : float
         Standard deviation of the blur as a share of the longer side.
     seed : sequence of int
         Decides the noise and the shuffling.
     """
-    if not isinstance(fill, str):
-        for plane, target in zip(image, out):
-            _copy_where(plane, kept, target)
-        return
     out[:] = image
     removed = ~kept
     n_removed = np.count_nonzero(removed)

@@ -1,23 +1,28 @@
 """Masking of one batch of images: from masks to regions to filled images, in threads."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..images._threads import thread_map
-from ._fill import fill_removed, to_dtype
+from ._fill import copy_kept, fill_removed, to_dtype
 from ._regions import as_boolean, make_regions
 
 _CHUNK = 16  # rows handled by one thread at a time; a multiple of 8, see _regions
+_CACHED = 2**18  # bytes of images that are checked and copied in one go, so that the second finds them in the cache
+_SMALL = 2**15  # pixels of a row below which copying is quicker than handing it to a thread
 
 
 @dataclass(frozen=True)
 class Masking:
     """Function that masks a batch; picklable, and gives every row the same result in whatever batch it comes.
 
-    The attributes are the parameters of :class:`ROIMasker`, with ``seed`` in place of the random state.
+    The attributes are the parameters of :class:`ROIMasker`, with ``seed`` in place of the random state, and the number
+    of axes of a mask: 2 for images, 1 for signals and tables.
     """
 
+    n_axes: int
     keep: str
     shape: str
     margin: float
@@ -45,19 +50,18 @@ class Masking:
         ndarray like ``images``
             Masked images.
         """
-        n_rows = len(images)
-        spatial = images.shape[1:] if masks is None else masks.shape[1:]
-        planes = (n_rows, -1, 1, spatial[0]) if len(spatial) == 1 else (n_rows, -1, *spatial[-2:])
-        constant = 0 if isinstance(self.fill, str) else to_dtype(self.fill, images.dtype)
-        result = np.full(images.shape, constant) if constant else np.zeros(images.shape, images.dtype)
-        result = result.astype(images.dtype, copy=False)
-        source, target = images.reshape(planes), result.reshape(planes)
+        spatial = (1,) * (2 - self.n_axes) + images.shape[-self.n_axes :]
+        result = np.zeros(images.shape, images.dtype)
+        if not isinstance(self.fill, str) and self.keep in ("roi", "background", "other_roi"):
+            result[...] = to_dtype(self.fill, images.dtype)
+        source, target = images.reshape(len(images), -1, *spatial), result.reshape(len(images), -1, *spatial)
 
         def work(chunk):
-            some = None if masks is None else np.asarray(masks[chunk])
+            some = np.zeros((len(rows[chunk]), *spatial), dtype=bool) if masks is None else np.asarray(masks[chunk])
             self._mask_rows(source[chunk], some, rows[chunk], target[chunk])
 
-        thread_map(work, _chunks(n_rows))
+        quick = self._copies and math.prod(images.shape[1:]) < _SMALL
+        thread_map(work, _slices(len(images), _CHUNK), n_threads=1 if quick else None)
         return result
 
     def kept_fraction(self, masks, rows):
@@ -78,29 +82,37 @@ class Masking:
         result = np.empty(len(masks))
 
         def work(chunk):
-            kept, _ = self._kept(masks[chunk], rows[chunk])
-            result[chunk] = kept.mean(axis=(1, 2))
+            result[chunk] = self._kept(masks[chunk], rows[chunk]).mean(axis=(1, 2))
 
-        thread_map(work, _chunks(len(masks)))
+        thread_map(work, _slices(len(masks), _CHUNK))
         return result
+
+    @property
+    def _copies(self):
+        """Whether nothing has to be computed from the pixels."""
+        return self.keep in ("all", "mask") or self.fill == "zero" or not isinstance(self.fill, str)
 
     def _mask_rows(self, images, masks, rows, out):
         """Mask rows of planes (C, H, W)."""
-        if masks is None:
-            masks = np.zeros((len(images), *images.shape[2:]), dtype=bool)
-        kept, missing = self._kept(masks, rows)
-        for image, pixels, row, unknown, target in zip(images, kept, rows, missing, out):
-            check_finite(image, row)
+        kept = self._kept(masks, rows)
+        for part in _slices(len(images), max(1, _CACHED // max(1, images[0].nbytes))):
+            check_finite(images[part], rows[part])
             if self.keep == "mask":
-                target[:, pixels] = np.iinfo(target.dtype).max if target.dtype.kind in "iu" else 1
-            elif self.keep == "all" or (unknown and self.on_missing == "keep"):
-                target[:] = image
+                inside = np.iinfo(out.dtype).max if out.dtype.kind in "iu" else 1
+                np.copyto(out[part], inside, where=kept[part, None])
+            elif self.keep == "all":
+                out[part] = images[part]
+            elif self._copies:
+                copy_kept(images[part], kept[part], out[part])
             else:
-                fill = 0 if self.fill == "zero" else self.fill
-                fill_removed(image, pixels, target, fill, blur_sigma=self.blur_sigma, seed=(self.seed, int(row)))
+                self._compute(images[part], kept[part], rows[part], out[part])
+
+    def _compute(self, images, kept, rows, out):
+        for image, pixels, row, target in zip(images, kept, rows, out):
+            fill_removed(image, pixels, target, self.fill, blur_sigma=self.blur_sigma, seed=(self.seed, int(row)))
 
     def _kept(self, masks, rows):
-        """Pixels (n, H, W) that are kept, and which rows have no region."""
+        """Pixels (n, H, W) that are kept."""
         masks = as_boolean(np.ascontiguousarray(masks.reshape(len(masks), -1, masks.shape[-1])), rows)
         regions = make_regions(masks, shape=self.shape, margin=self.margin, metric=self.metric, box_mode=self.box_mode)
         missing = ~regions.any(axis=(1, 2))
@@ -108,18 +120,19 @@ class Masking:
             row = int(np.flatnonzero(missing)[0])
             raise missing_error(rows[row], self.margin if masks[row].any() else 0)
         if self.keep == "all":
-            return np.ones_like(regions), missing
+            return np.ones_like(regions)
         kept = ~regions if self.keep == "background" else regions
         if missing.any():
             kept = kept.copy()  # these may still be the caller's masks
             kept[missing] = self.on_missing == "keep" and self.keep != "mask"
-        return kept, missing
+        return kept
 
 
-def check_finite(image, row):
+def check_finite(images, rows):
     """Raise if an image holds a value that is not finite."""
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise ValueError(f"the image of row {row} contains NaN or inf; repair it or leave the row out")
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        wrong = ~np.isfinite(images).reshape(len(images), -1).all(axis=1)
+        raise ValueError(f"the image of row {rows[wrong][0]} contains NaN or inf; repair it or leave the row out")
 
 
 def missing_error(row, margin=0, n_missing=1):
@@ -132,5 +145,5 @@ def missing_error(row, margin=0, n_missing=1):
     )
 
 
-def _chunks(n_rows):
-    return [slice(first, first + _CHUNK) for first in range(0, n_rows, _CHUNK)]
+def _slices(n_rows, size):
+    return [slice(first, first + size) for first in range(0, n_rows, size)]

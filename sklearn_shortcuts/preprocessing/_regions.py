@@ -7,6 +7,8 @@ of its outline of a horizontal dilation by ``w`` followed by a vertical one by `
 widest rectangle each step continues the one before (Horner's scheme), and eight masks share the bits of one byte.
 """
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -96,6 +98,7 @@ def _between_squares(radius):
     return np.sqrt(np.floor(radius**2 + 1e-9) + 0.5)
 
 
+@lru_cache(maxsize=64)
 def _outline(radius, metric):
     """Corners of the disk from the tallest to the widest rectangle inside it, as (height, half-width)."""
     heights = np.arange(int(radius) + 1)
@@ -104,7 +107,7 @@ def _outline(radius, metric):
     else:
         widths = int(radius) - heights
     corners = [(int(h), int(w)) for h, w in zip(heights, widths) if h == int(radius) or widths[h + 1] < w]
-    return corners[::-1]
+    return tuple(corners[::-1])
 
 
 def _grow_eight(masks, grown, corners, reach):

@@ -14,7 +14,7 @@ from ..images._sources import MappedRows, RowView
 from ._mask_sources import Segmentation, bunch_of_arrays, check_segmenter
 from ._masking import Masking, check_finite, missing_error
 
-_ROWS_AT_ONCE = 256  # masks read at a time where no image is wanted
+_ROWS_AT_ONCE = 256  # in checks and where only masks are read
 
 
 class ROIMasker(TransformerMixin, BaseEstimator):
@@ -218,10 +218,10 @@ class ROIMasker(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         bunch, images, masks = self._rows(X, masks, reset=False)
         if images is not None:
-            return self._masking()(images, self._regions(bunch, masks), rows=np.arange(len(images)))
+            return self._masking(bunch)(images, self._regions(bunch, masks), rows=np.arange(len(images)))
         fields = ("masks",) if "masks" in bunch.fields else ()
         source = bunch.with_fields(masks=self._regions(bunch)) if self.keep == "other_roi" and fields else bunch
-        return bunch.with_images(MappedRows(source, self._masking(), fields, with_rows=True))
+        return bunch.with_images(MappedRows(source, self._masking(bunch), fields, with_rows=True))
 
     def fit_transform(self, X, y=None, masks=None):
         """Check the rows, then mask them.
@@ -261,7 +261,7 @@ class ROIMasker(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         bunch, _, masks = self._rows(X, masks, reset=False)
-        regions, masking = self._regions(bunch, masks), self._masking()
+        regions, masking = self._regions(bunch, masks), self._masking(bunch)
         shares = np.empty(len(bunch))
         for first in range(0, len(bunch), _ROWS_AT_ONCE):
             rows = np.arange(first, min(first + _ROWS_AT_ONCE, len(bunch)))
@@ -325,9 +325,10 @@ class ROIMasker(TransformerMixin, BaseEstimator):
         X = validate_data(self, X, reset=reset, ensure_all_finite=False).reshape(shape)
         if reset:
             self.image_shape_ = shape[1:]
-        if X.dtype.kind == "f" and (reset or self.segmenter is not None):  # otherwise left to the masking itself
-            for row, image in enumerate(X):
-                check_finite(image, row)
+        if reset or self.segmenter is not None:  # otherwise left to the masking itself
+            for first in range(0, len(X), _ROWS_AT_ONCE):
+                rows = np.arange(first, min(first + _ROWS_AT_ONCE, len(X)))
+                check_finite(X[rows[0] : rows[-1] + 1], rows)
         return X
 
     def _regions(self, bunch, masks=None):
@@ -350,8 +351,9 @@ class ROIMasker(TransformerMixin, BaseEstimator):
         donors[trip] = np.roll(trip, 1)
         return RowView(masks, donors)
 
-    def _masking(self):
+    def _masking(self, bunch):
         return Masking(
+            n_axes=1 if bunch.signal else 2,
             keep=self.keep,
             shape=self.shape,
             margin=self.margin,

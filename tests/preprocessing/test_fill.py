@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sklearn_shortcuts.preprocessing._fill import fill_removed, to_dtype
+from sklearn_shortcuts.preprocessing._fill import copy_kept, fill_removed, to_dtype
 
 DTYPES = [
     "bool",
@@ -31,12 +31,15 @@ def make_image(dtype="float64", channels=2, height=40, width=30, seed=0):
 def filled(image, kept, fill, seed=(0, 0), blur_sigma=0.0625):
     out = np.zeros_like(image, order="C")
     before = image.copy()
-    fill_removed(image, kept, out, fill, blur_sigma=blur_sigma, seed=seed)
+    if fill == "zero":
+        copy_kept(image[None], kept[None], out[None])
+    else:
+        fill_removed(image, kept, out, fill, blur_sigma=blur_sigma, seed=seed)
     np.testing.assert_array_equal(image, before)
     return out
 
 
-@pytest.mark.parametrize("fill", [0, "mean", "noise", "shuffle", "blur"])
+@pytest.mark.parametrize("fill", ["zero", "mean", "noise", "shuffle", "blur"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_kept_pixels_stay_in_every_type(dtype, fill):
     image, kept = make_image(dtype)
@@ -90,10 +93,19 @@ def test_blur_leaves_no_sharp_detail():
     assert np.ptp(out) < 1
 
 
+def test_zero_leaves_what_was_there():
+    for channels in (1, 3):
+        images = np.arange(4 * channels * 6.0).reshape(4, channels, 2, 3)
+        kept = np.arange(24).reshape(4, 2, 3) % 5 > 1
+        out = np.full_like(images, -1)
+        copy_kept(images, kept, out)
+        np.testing.assert_array_equal(out, np.where(kept[:, None], images, -1))
+
+
 def test_nothing_removed_is_nothing_changed():
     image, _ = make_image()
     everything = np.ones(image.shape[1:], dtype=bool)
-    for fill in (0, "mean", "noise", "shuffle", "blur"):
+    for fill in ("zero", "mean", "noise", "shuffle", "blur"):
         np.testing.assert_array_equal(filled(image, everything, fill), image)
 
 

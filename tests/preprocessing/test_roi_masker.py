@@ -131,10 +131,20 @@ def test_roi_and_background_make_up_the_image(options, dtype):
     assert (background != 0).any()
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float32])
+def test_value_fills_in_the_type_of_the_images(dtype):
+    images, masks = make_rows(channels=2, dtype=dtype)
+    result = ROIMasker(fill=0.7).fit_transform(images, masks=masks)
+    expected = np.where(masks[:, None], images, 1 if np.dtype(dtype).kind in "biu" else np.dtype(dtype).type(0.7))
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, expected)
+
+
 def test_controls():
     images, masks = make_rows(dtype=np.uint8)
     silhouette = ROIMasker("mask").fit_transform(images, masks=masks)
     np.testing.assert_array_equal(silhouette, masks * np.uint8(255))
+    np.testing.assert_array_equal(ROIMasker("mask", fill=9).fit_transform(images, masks=masks), silhouette)
     np.testing.assert_array_equal(ROIMasker("mask").fit_transform(images / 2, masks=masks), masks)
     np.testing.assert_array_equal(ROIMasker("all", fill="noise").fit_transform(images, masks=masks), images)
 
@@ -202,6 +212,8 @@ def test_signals():
     np.testing.assert_array_equal(np.asarray(masker.fit_transform(bunch)), expected)
     noisy = ROIMasker("background", fill="mean").fit_transform(signals, masks=masks)
     np.testing.assert_allclose(noisy[2, 1, 20:30], signals[2, 1][~masks[2]].mean())
+    blank = ROIMasker(on_missing="fill", fill="mean").fit_transform(ImageBunch(signals, signal=True))
+    np.testing.assert_allclose(np.asarray(blank)[2, 1], signals[2, 1].mean())
 
 
 def test_tables():
