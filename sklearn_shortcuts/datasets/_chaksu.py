@@ -33,7 +33,8 @@ Chaksu/
 _CAMERAS = ("Bosch", "Forus", "Remidio")
 _SPLITS = {"train": "Train", "test": "Test"}
 _FUSIONS = ("STAPLE", "Mean", "Median", "Majority")
-_DECISIONS = {"NORMAL": 0, "GLAUCOMA SUSPECT": 1}
+# Some experts write "GLAUCOMA  SUSUPECT".
+_DECISIONS = {"NORMAL": 0, "GLAUCOMA SUSPECT": 1, "GLAUCOMA SUSUPECT": 1}
 _PATIENT = re.compile(r"^(P\d+)_", re.IGNORECASE)
 
 
@@ -51,7 +52,7 @@ def load_chaksu(
 ):
     """Load the fundus photographs of Chaksu with glaucoma decision, camera and optic disc.
 
-    1,345 photographs of three cameras with the decisions of five experts, published under CC BY-SA 4.0 at
+    1,345 photographs of three cameras with the decisions of five experts, published under CC BY 4.0 at
     https://doi.org/10.6084/m9.figshare.20123135 [1]_. Expected folder::
 
         Chaksu/
@@ -106,12 +107,14 @@ def load_chaksu(
     column, whose title differs between tables. The Bosch tables of both splits list the photographs of both; rows
     that belong to the other split are passed over. One folder of masks is spelled ``Remedio``. Fused masks are about
     127 in the rim of the disc and about 255 in the cup. Only names that begin with ``P<number>_``
-    (Bosch) tell the patient; every other photograph is a group of its own. The camera goes with the diagnosis:
+    (Bosch) tell the patient; every other photograph is a group of its own. Remidio photographs are taller than wide,
+    the others wider than tall, so that margins of a letterbox betray the camera. The camera goes with the diagnosis:
     glaucoma is suspected in 18 % of Bosch, 17 % of Forus and 13 % of Remidio training photographs.
 
     References
     ----------
-    .. [1] J. R. H. Kumar et al., "Chaksu: A glaucoma specific fundus image database", Scientific Data 10, 70, 2023.
+    .. [1] J. R. H. Kumar et al., "Chaksu: A glaucoma specific fundus image database", Scientific Data 10, 70, 2023
+       (with an author correction).
 
     Examples
     --------
@@ -169,7 +172,7 @@ def _read_camera(root, split, camera, fusion):
     table = read_table(found[1], ["Images"])
     table = table[table["Images"].notna()]
     names = [_name(text) for text in table["Images"]]
-    decisions = table.iloc[:, -1].astype(str).str.strip().str.upper()
+    decisions = table.iloc[:, -1].astype(str).str.split().str.join(" ").str.upper()
     unknown = sorted(set(decisions) - set(_DECISIONS))
     if unknown:
         raise ValueError(f"{found[1].name}: the last column {table.columns[-1]!r} holds {unknown[:3]}, no decision")

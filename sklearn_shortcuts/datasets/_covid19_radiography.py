@@ -59,7 +59,7 @@ def load_covid19_radiography(
           Lung_Opacity/images/, masks/
           Normal/images/, masks/
           Viral Pneumonia/images/, masks/
-          COVID.metadata.xlsx, Lung_Opacity.metadata.xlsx, ...
+          COVID.metadata.xlsx, Lung_Opacity.metadata.xlsx, Normal.metadata.xlsx, Viral Pneumonia.metadata.xlsx
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ import re
 import pandas as pd
 
 from ..images import ImageFiles
-from ._layout import IMAGE_SUFFIXES, Publication, check_choice, list_files, make_bunch, stem
+from ._layout import Publication, check_choice, list_files, make_bunch, stem
 
 _PUBLICATION = Publication(
     "Chest X-Ray Images (pneumonia)",
@@ -91,16 +91,16 @@ def load_kermany(root, *, subset="all", size=(224, 224), channels=1, resize="let
     FileNotFoundError: Chest X-Ray Images (pneumonia) is not complete in 'no-such-folder' ...
     """
     check_choice("subset", subset, ("all", "train", "val", "test"))
-    splits = ("train", "test") if subset == "all" else (subset,)
+    splits = ["train", "test"] if subset == "all" else [subset]
     wanted = {f"{split}_{label}": f"{split}/{label}" for split in splits for label in ("NORMAL", "PNEUMONIA")}
     folders = _PUBLICATION.locate(root, **wanted)
-    splits = sorted({folder.parent.name for folder in folders})
-    if subset == "all" and (folders[0].parents[1] / "val").is_dir():
+    home = folders[0].parents[1]
+    if subset == "all" and (home / "val").is_dir():
         splits.append("val")
     rows, paths = [], []
     for split in splits:
         for label in ("NORMAL", "PNEUMONIA"):
-            for path in list_files(folders[0].parents[1] / split / label, IMAGE_SUFFIXES):
+            for path in list_files(home / split / label):
                 patient, kind = _patient(path)
                 rows.append({"target": label, "kind": kind, "split": split, "patient": patient})
                 paths.append(path)

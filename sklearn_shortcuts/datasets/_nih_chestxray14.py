@@ -60,6 +60,7 @@ def load_nih_chestxray14(
     *,
     subset="all",
     labels=None,
+    images=None,
     masks=None,
     min_dice=0.7,
     drains=None,
@@ -88,6 +89,8 @@ def load_nih_chestxray14(
         Official split, which does not divide patients.
     labels : sequence of str, default=None
         Some of the 14 findings, or ``"No Finding"``; all findings by default.
+    images : path-like, default=None
+        Folder that holds the images at any depth; by default ``root``.
     masks : {None, "boxes"} or path-like, default=None
         No masks; the boxes around findings (about 880 images have some; only boxes of the chosen ``labels`` count);
         or a CheXmask table, whose lungs become the masks.
@@ -126,7 +129,7 @@ def load_nih_chestxray14(
 
     Notes
     -----
-    Labels were mined from reports and about one in ten is wrong. Most pneumothoraces show a chest drain: the
+    Labels were mined from reports; expect many to be wrong. Many pneumothoraces show a chest drain, so that the
     treatment gives the label away. AP images come from bed-ridden, sicker patients. In the first release of the
     table some ages exceed 100 years; ages above 120 are given as NaN.
 
@@ -147,8 +150,9 @@ def load_nih_chestxray14(
     chosen = choose_labels(_FINDINGS if labels is None else labels, (*_FINDINGS, "No Finding"))
     wanted = {
         "table": ("Data_Entry_2017_v2020.csv*", "Data_Entry_2017.csv*"),
-        "images": ("images_*/images", "images", "images_*"),
     }
+    if images is None:
+        wanted["images"] = ("images_*/images", "images", "images*")
     if subset != "all":
         wanted["list"] = _LISTS[subset]
     boxed = isinstance(masks, str) and masks == "boxes"
@@ -159,19 +163,19 @@ def load_nih_chestxray14(
     frame = _with_split(frame, found["table"].parent)
     if subset != "all":
         frame = keep_rows(frame, frame["split"] == subset, f"subset={subset!r}")
-    files = by_name(list_files(found["table"].parent, {".png", ".jpg"}))
+    files = by_name(list_files(found["table"].parent if images is None else images, {".png", ".jpg"}))
     frame, paths = keep_present(frame, [files.get(name) for name in frame["Image Index"]], on_missing, _PUBLICATION)
     findings = [{name.strip() for name in str(text).split("|")} for text in frame["Finding Labels"]]
     unknown = sorted(set().union(*findings) - {*_FINDINGS, "No Finding"})
     if unknown:
         raise ValueError(f"{found['table'].name}: unknown findings {unknown[:3]}")
-    images = ImageFiles(paths, size=size, channels=channels, resize=resize)
+    pixels = ImageFiles(paths, size=size, channels=channels, resize=resize)
     fields = {}
     if boxed:
         boxes = _boxes(found["boxes"], chosen)
         fields["masks"] = MaskFiles(
             [boxes.get(name) for name in frame["Image Index"]],
-            images.shape[-2:],
+            pixels.shape[-2:],
             kind="box",
             box_format="xywh",
             original_shapes=_NATIVE,
@@ -179,10 +183,10 @@ def load_nih_chestxray14(
         )
     elif masks is not None:
         fields["masks"] = chexmask_masks(
-            masks, frame["Image Index"], images.shape[-2:], min_dice, resize, native=_NATIVE
+            masks, frame["Image Index"], pixels.shape[-2:], min_dice, resize, native=_NATIVE
         )
     return make_bunch(
-        images,
+        pixels,
         return_X_y=return_X_y,
         target=indicator_table(findings, chosen),
         metadata=_metadata(frame, paths, drains),

@@ -57,6 +57,7 @@ def load_padchest(
     projections=("PA", "AP", "AP_horizontal"),
     exclude=("suboptimal study", "exclude", "unchanged"),
     invalid=(),
+    images=None,
     masks=None,
     min_dice=0.7,
     drains=None,
@@ -68,7 +69,7 @@ def load_padchest(
 ):
     """Load the chest radiographs of PadChest with labels, view, scanner, exposure, age and sex.
 
-    160,868 radiographs of 67,625 patients under the PadChest research use agreement (registration, no
+    More than 160,000 radiographs of 67,000 patients under the PadChest research use agreement (registration, no
     redistribution), published at https://bimcv.cipf.es/bimcv-projects/padchest/ [1]_. Expected folder::
 
         PadChest/
@@ -89,6 +90,8 @@ def load_padchest(
         Rows with one of these labels are left out, as are rows without any entry in ``Labels``.
     invalid : sequence of str, default=()
         Image names to leave out, such as files that are known to be corrupt.
+    images : path-like, default=None
+        Folder that holds the images at any depth; by default ``root``.
     masks : path-like, default=None
         CheXmask table of PadChest (``.csv`` or ``.csv.gz``, https://physionet.org/content/chexmask-cxr-segmentation-data/)
         [3]_, whose lungs become the masks. Rows without a good mask stay, see ``bunch.has_mask``.
@@ -166,19 +169,19 @@ def load_padchest(
     unknown = [label for label in wanted if label not in known]
     if unknown or not wanted:
         raise ValueError(f"labels {unknown} never occur in the selected rows; known are such as {sorted(known)[:20]}")
-    files = by_name(list_files(table.parent, {".png", ".jpg"}))
+    files = by_name(list_files(table.parent if images is None else images, {".png", ".jpg"}))
     paths = [files.get(name) for name in frame["ImageID"]]
     frame, paths = keep_present(frame, paths, on_missing, _PUBLICATION, name="ImageID")
-    images = ImageFiles(paths, size=size, channels=channels, resize=resize)
+    pixels = ImageFiles(paths, size=size, channels=channels, resize=resize)
     fields = {}
     if masks is not None:
-        fields["masks"] = chexmask_masks(masks, frame["ImageID"], images.shape[-2:], min_dice, resize)
+        fields["masks"] = chexmask_masks(masks, frame["ImageID"], pixels.shape[-2:], min_dice, resize)
     metadata = _metadata(frame)
     if drains is not None:
         add_drains(metadata, frame["ImageID"], drains, "ImageID")
     metadata["file"] = [os.path.basename(path) for path in paths]
     return make_bunch(
-        images,
+        pixels,
         return_X_y=return_X_y,
         target=indicator_table(frame["Labels"].tolist(), wanted),
         metadata=metadata,

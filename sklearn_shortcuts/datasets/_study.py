@@ -5,6 +5,7 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -48,7 +49,7 @@ def load_study(
     """Load a folder with a table of images, masks, labels and patients.
 
     The table has one row per image. Images are files that a column names, relative to the folder, or rows of one
-    array file (``array``). All columns of the table become the metadata.
+    array file (``array``). All columns of the table become the metadata, so leave names and birth dates out of it.
 
     Parameters
     ----------
@@ -195,6 +196,8 @@ def _columns(frame, chosen, name):
     """Give the columns an argument names, or those it names by default as far as they are there."""
     if chosen is False:
         return []
+    if chosen is True:
+        raise ValueError(f"{name} must be the name of a column, False or None, got True")
     if chosen is None:
         return [column for column in _DEFAULTS[name] if column in frame.columns][:1]
     columns = [chosen] if isinstance(chosen, str) else list(chosen)
@@ -343,6 +346,15 @@ class ArrayRows(RowSource):
         if self.order is not None:
             batch = batch.transpose(self.order)
         return np.ascontiguousarray(batch) if self.scale is None else np.multiply(batch, self.scale, dtype=np.float32)
+
+    def cache_key(self, rows):
+        """Describe what reading rows gives: settings, and the values themselves or the file that holds them."""
+        yield f"{type(self).__name__} {self.shape[1:]} {self.order} {self.scale}"
+        if isinstance(self.values, MemmapRows):
+            status = os.stat(self.values.filename)
+            yield f"{self.values.filename}|{status.st_size}|{status.st_mtime_ns}|{self.rows[rows].tolist()}"
+        else:
+            yield joblib.hash(self.values[self.rows[rows]])
 
     def take(self, rows):
         """Give some rows as a source of their own, without the others."""

@@ -144,6 +144,14 @@ class WfdbRows(RowSource):
             result[position] = signal
         return result
 
+    def cache_key(self, rows):
+        """Describe what reading rows gives: path, size and time of the last change of every record."""
+        yield f"{type(self).__name__} {self._row_shape}"
+        for row in rows:
+            for suffix in (".hea", ".dat"):
+                status = os.stat(self.paths[row] + suffix)
+                yield f"{self.paths[row]}{suffix}|{status.st_size}|{status.st_mtime_ns}"
+
     def take(self, rows):
         """Give some rows as a source of their own."""
         other = object.__new__(type(self))

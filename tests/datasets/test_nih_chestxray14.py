@@ -113,6 +113,9 @@ def test_the_newer_table_wins(root):
 
 def test_missing_and_double_images(root):
     save(root / "images_001/images/00000001_001.png", draw()[0])
+    with pytest.warns(UserWarning, match="1 of 4 images"):
+        chosen = load_nih_chestxray14(root, images=root / "images_001", size=8, on_missing="drop")
+    assert chosen.metadata["file"].tolist() == ["00000001_000.png", "00000001_001.png", "00000002_000.png"]
     with pytest.raises(ValueError, match=r"two files answer to the name '00000001_001\.png'"):
         load_nih_chestxray14(root)
     for folder in ("001", "002"):

@@ -96,5 +96,7 @@ def test_missing_images_and_table(root):
         load_padchest(root)
     with pytest.warns(UserWarning, match="1 of 4 images"):
         assert load_padchest(root, size=8, on_missing="drop").groups.tolist() == ["p1", "p6", "p7"]
+    with pytest.warns(UserWarning, match="3 of 4 images"):
+        assert load_padchest(root, images=root / "1", size=8, on_missing="drop").groups.tolist() == ["p7"]
     with pytest.raises(FileNotFoundError, match=r"(?s)missing table: PADCHEST_chest.*nothing is downloaded"):
         load_padchest(root / "0")

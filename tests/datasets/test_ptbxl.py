@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sklearn_shortcuts.datasets import load_ptbxl
 from sklearn_shortcuts.datasets._wfdb import WfdbRows, read_wfdb
+from sklearn_shortcuts.images import cache_bunch
 
 LEADS = ["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 STATEMENTS = """,description,diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass
@@ -136,6 +137,17 @@ def test_a_view_pickles_with_its_own_rows_only(ptbxl):
     packed = pickle.dumps(view)
     assert b"00001_lr" not in packed
     np.testing.assert_allclose(np.asarray(pickle.loads(packed)), samples[[3, 1]] / 1000, rtol=1e-6)
+
+
+def test_a_cache_follows_the_files(ptbxl):
+    root, samples = ptbxl
+    folder = root / "cache"
+    np.testing.assert_allclose(np.asarray(cache_bunch(load_ptbxl(root), folder)), samples / 1000, rtol=1e-6)
+    assert len(list(folder.glob("*.npy"))) == 1
+    cache_bunch(load_ptbxl(root), folder)
+    assert len(list(folder.glob("*.npy"))) == 1
+    write_wfdb(root / "records100/00000/00001_lr", -samples[0])
+    np.testing.assert_allclose(np.asarray(cache_bunch(load_ptbxl(root), folder))[0], -samples[0] / 1000, rtol=1e-6)
 
 
 def test_wrong_choices(ptbxl):

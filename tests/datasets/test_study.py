@@ -8,6 +8,7 @@ import pytest
 from sklearn.model_selection import GroupKFold
 
 from sklearn_shortcuts.datasets import load_study
+from sklearn_shortcuts.images import cache_bunch
 from tests.datasets.trees import draw, overlap, save
 
 # Even numbers, so that halving the images keeps the edges sharp.
@@ -136,6 +137,7 @@ def test_no_folder_and_no_table(tmp_path):
     ("options", "message"),
     [
         ({"image": "picture"}, "image: the table has no column 'picture'; it has"),
+        ({"masks": True}, "masks must be the name of a column, False or None, got True"),
         ({"masks": ["mask", "nope"]}, "masks: the table has no column 'nope'"),
         ({"target": "nope"}, "target: the table has no column"),
         ({"target": "mask"}, "target: 1 of 4 rows have no value in .* the first is row 3"),
@@ -202,6 +204,18 @@ def test_images_in_a_plain_array_stay_on_disk(array_study):
     np.testing.assert_array_equal(np.asarray(pickle.loads(pickle.dumps(bunch))), pictures[[4, 0, 3, 1]])
     color = load_study(folder, array="all.npz", array_key="signals", index="row", axes="NHW")
     assert color.shape == (4, 20, 3)
+
+
+@pytest.mark.parametrize(
+    "options", [{"array": "pictures.npy"}, {"array": "all.npz", "array_key": "signals", "axes": "NTC", "scale": 2.0}]
+)
+def test_caches_tell_arrays_apart(array_study, options):
+    folder, _, _ = array_study
+    bunch = load_study(folder, index="row", **options)
+    other = load_study(folder, index="row", query="row != 3", **options)
+    for rows in (bunch, other, bunch):
+        np.testing.assert_array_equal(np.asarray(cache_bunch(rows, folder / "cache")), np.asarray(rows))
+    assert len(list((folder / "cache").glob("*.npy"))) == 2
 
 
 @pytest.mark.parametrize(
