@@ -197,9 +197,9 @@ class ImageFiles(RowSource):
         rows : sequence of int
             Row numbers.
 
-        Returns
-        -------
-        iterator of str
+        Yields
+        ------
+        str
             Settings, then path, size and time of the last change of each file.
         """
         yield f"{type(self).__name__} {self._row_shape} {self.on_error} {self.settings}"

@@ -65,13 +65,29 @@ def bunch_from_frame(
         Folder that relative image paths start from; by default the current one.
     mask_root : str or path-like, default=None
         The same for masks; by default ``root``.
-    size, channels, dtype, resize, pad, window, n_threads, on_error
-        As in :class:`ImageFiles`.
-    mask_options, artifact_mask_options : dict, default=None
+    size : int or tuple of int, default=None
+        ``(height, width)`` of all images; by default that of the first file, and others are errors.
+    channels : {1, 3}, default=None
+        Gray or color; by default as in the first file.
+    dtype : {"float32", "float64", "float16", "uint8", "uint16"}, default="float32"
+        Floating-point images lie in [0, 1], integer images in the whole range of their type.
+    resize : {"letterbox", "stretch", "crop"}, default="letterbox"
+        How images and their masks come to ``size``, see :func:`decode_image`.
+    pad : float, default=0.0
+        Value of the margins of a letterbox, from 0 (black) to 1 (white).
+    window : {"auto", "full"}, tuple (center, width), list of tuples or None, default="auto"
+        Intensity window of DICOM files, see :func:`decode_image`.
+    mask_options : dict, default=None
         Options of :class:`MaskFiles` that say how masks are given: ``kind``, ``threshold``, ``dialect``,
         ``box_format``, ``missing``.
+    artifact_mask_options : dict, default=None
+        The same for the masks of the artifact.
+    n_threads : int, default=None
+        Threads that decode; by default one per processor, at most 8.
     check : bool, default=True
         Look at once whether every file exists.
+    on_error : {"raise", "warn"}, default="raise"
+        What a file does that cannot be decoded, see :class:`ImageFiles`.
 
     Returns
     -------

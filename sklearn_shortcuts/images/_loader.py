@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_array, validate_data
 
+from ._bunch import ImageBunch
 from ._decode import DTYPES
 from ._frame import FIELDS, bunch_from_frame
 from ._resize import RESIZE_MODES
@@ -17,7 +19,8 @@ class ImageLoader(TransformerMixin, BaseEstimator):
     """Turn a table of paths into a lazy bunch of images, as the first step of a pipeline.
 
     Splitters and searches of scikit-learn then cut the table; what travels to worker processes is text, and images
-    are decoded batch by batch where they are used.
+    are decoded batch by batch where they are used. A bunch or an array of images is passed on as it is, so that the
+    whole pipeline can be asked about images that were loaded before.
 
     Parameters
     ----------
@@ -65,9 +68,9 @@ class ImageLoader(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     feature_names_in_ : ndarray of str of shape (n_columns,)
-        Columns of the table seen in ``fit``.
+        Columns of the table, if ``fit`` saw one.
     n_features_in_ : int
-        Their number.
+        Their number; for an array, the length of its second axis.
 
     See Also
     --------
@@ -173,7 +176,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n, n_columns)
+        X : DataFrame of shape (n, n_columns), ImageBunch or array-like of shape (n, ...)
             One row per image.
         y : None
             Ignored.
@@ -191,21 +194,22 @@ class ImageLoader(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n, n_columns)
-            One row per image. The columns of target, artifact, artifact masks and weights may be absent: they are
-            not known of new images. So may the groups.
+        X : DataFrame of shape (n, n_columns), ImageBunch or array-like of shape (n, ...)
+            One row per image. The columns of target, artifact, artifact masks, weights and groups may be absent: they
+            are not known of new images.
 
         Returns
         -------
-        ImageBunch
-            Lazy rows of images with what belongs to them.
+        ImageBunch or ndarray
+            Lazy rows of images with what belongs to them; rows that are loaded already are passed on.
         """
         options = self.get_params(deep=False)
-        if isinstance(X, pd.DataFrame):
-            for name in (*FIELDS, "artifact_masks"):
-                names = options[name] if isinstance(options[name], list) else [options[name]]
-                if not set(names) <= set(X.columns):
-                    options[name] = None
+        if not isinstance(X, pd.DataFrame):
+            return self._pass_on(X, reset=False)
+        for name in (*FIELDS, "artifact_masks"):
+            names = options[name] if isinstance(options[name], list) else [options[name]]
+            if not set(names) <= set(X.columns):
+                options[name] = None
         return bunch_from_frame(X, **options)
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -214,23 +218,35 @@ class ImageLoader(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n, n_columns)
+        X : DataFrame of shape (n, n_columns), ImageBunch or array-like of shape (n, ...)
             One row per image.
         y : None
             Ignored.
 
         Returns
         -------
-        ImageBunch
-            Lazy rows of images with what belongs to them.
+        ImageBunch or ndarray
+            As from :meth:`transform`.
         """
         return self._fit(X)
 
     def _fit(self, X):
+        for name in ("feature_names_in_", "n_features_in_"):
+            self.__dict__.pop(name, None)
+        if not isinstance(X, pd.DataFrame):
+            return self._pass_on(X, reset=True)
         bunch = bunch_from_frame(X, **self.get_params(deep=False))
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         self.n_features_in_ = X.shape[1]
         return bunch
+
+    def _pass_on(self, X, reset):
+        """Let through what is loaded already: explanations change pixels and ask the whole pipeline again."""
+        if isinstance(X, ImageBunch):
+            return X
+        if hasattr(self, "feature_names_in_"):  # columns were counted then, not pixels
+            return check_array(X, allow_nd=True)
+        return validate_data(self, X, reset=reset, allow_nd=True)
 
     def __sklearn_is_fitted__(self):
         return True  # nothing is learned
@@ -239,4 +255,5 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.input_tags.string = True
+        tags.input_tags.three_d_array = True
         return tags

@@ -176,9 +176,9 @@ class MaskFiles(RowSource):
         rows : sequence of int
             Row numbers.
 
-        Returns
-        -------
-        iterator of str
+        Yields
+        ------
+        str
             Settings, then the content of each row, for files their path, size and time of the last change.
         """
         settings = (self._size, self.kind, self.threshold, self.dialect, self.box_format, self.resize)

@@ -114,9 +114,9 @@ class PathTable:
         rows : iterable of int
             Row numbers.
 
-        Returns
-        -------
-        iterator of str
+        Yields
+        ------
+        str
             Path, size and time of the last change (in nanoseconds) of each row's files.
         """
         for row in rows:

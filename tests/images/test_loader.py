@@ -120,6 +120,16 @@ def test_parameters_are_validated_in_fit(table, options, match):
         loader.fit(frame)
 
 
-def test_a_plain_array_is_refused():
-    with pytest.raises(TypeError, match="frame must be a pandas DataFrame"):
-        ImageLoader().fit(np.zeros((3, 2)))
+def test_loaded_images_are_passed_on(table):
+    folder, frame = table
+    pipe = pipeline(folder, lambda X: np.asarray(X).reshape(len(X), -1)).fit(frame, frame.label)
+    bunch = pipe[0].transform(frame)
+    assert pipe[0].transform(bunch) is bunch
+    expected = pipe.predict_proba(frame)
+    np.testing.assert_array_equal(pipe.predict_proba(bunch), expected)
+    np.testing.assert_array_equal(pipe.predict_proba(np.asarray(bunch)), expected)
+
+
+def test_lists_of_paths_are_no_table():
+    with pytest.raises(ValueError, match="dtype='numeric' is not compatible"):
+        ImageLoader().fit([["a.png"], ["b.png"]])
