@@ -143,9 +143,11 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     >>> import numpy as np
     >>> from sklearn_shortcuts.neural import NeuralImageClassifier, SmallCNN
     >>> rng = np.random.default_rng(0)
-    >>> y = np.repeat(["dark", "light"], 32)
-    >>> images = rng.normal(size=(64, 16, 16)) + (y == "light")[:, None, None]
-    >>> model = NeuralImageClassifier(SmallCNN(width=4), lr=0.01, random_state=0).fit(images, y)
+    >>> y = np.repeat(["nothing", "opacity"], 32)
+    >>> images = rng.normal(size=(64, 16, 16))
+    >>> images[32:, 4:10, 2:8] += 1.5
+    >>> model = NeuralImageClassifier(SmallCNN(width=4), lr=0.01, batch_size=16, random_state=0)
+    >>> model = model.fit(images, y)
     >>> model.score(images, y)
     1.0
     >>> model.predict_proba(images[:3]).shape
@@ -328,7 +330,10 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         check_consistent_length(rows.images, y)
         weights = check_weights(_field(rows, "sample_weight", sample_weight), rows)
         codes = self._encode(y, names, weights.used, classes, reset=reset, partial=partial)
-        fields = {"y": codes, **row_fields(rows, objective_fields(self), masks=masks)}
+        wanted = objective_fields(self)
+        if masks is not None and not {"masks", "has_mask"} & set(wanted):
+            warnings.warn("masks are given, but neither criterion nor penalty uses them", UserWarning, stacklevel=3)
+        fields = {"y": codes, **row_fields(rows, wanted, masks=masks)}
         if reset:
             self._scaled_type = np.dtype(rows.images.dtype) if rows.images.dtype.kind == "u" else None
             self._seeds = np.random.RandomState(draw_seed(make_random_state(self.random_state)))

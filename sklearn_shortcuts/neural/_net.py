@@ -66,7 +66,8 @@ class ClassifierNet(NeuralNet):
     # -- set-up ----------------------------------------------------------------------------------------------------
     @property
     def _default_callbacks(self):
-        names = ["train_loss"] if self.penalty is None else ["train_loss", "train_criterion", "train_penalty"]
+        penalty = getattr(self, "penalty_", self.penalty)
+        names = ["train_loss"] if penalty is None else ["train_loss", "train_criterion", "train_penalty"]
         return [
             ("epoch_timer", EpochTimer()),
             *((name, PassthroughScoring(name=name, on_train=True)) for name in names),
@@ -117,6 +118,9 @@ class ClassifierNet(NeuralNet):
             self.fit_loop((train, valid), epochs=epochs)
         except _StopTraining:
             pass
+        except torch.OutOfMemoryError as error:
+            error.add_note(f"lower batch_size (now {self.batch_size}), or use precision='bfloat16'")
+            raise
         except KeyboardInterrupt:
             warnings.warn(
                 f"training was interrupted in epoch {len(self.history)}; the classifier keeps the weights it had then "

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
-from ._runtime import own_random_state, resolve_device
+from ._runtime import own_random_state, parameter_dtype, resolve_device
 from ._targets import TargetEncoding
 from ._training import build_module, build_net, choices
 
@@ -125,7 +125,7 @@ class PersistenceMixin:
             module, estimator._n_logits = build_module(
                 estimator, kind, estimator._encoding.n_outputs, load_weights=False
             )
-            _load_weights(module, weights, path)
+            _load_weights(module.to(parameter_dtype(estimator.precision)), weights, path)
             estimator.net_ = build_net(estimator, module, estimator._n_logits, estimator._n_samples, kind)
         for epoch in estimator.history_.rename(columns={"seconds": "dur"}).to_dict("records"):
             estimator.net_.history.new_epoch()

@@ -67,5 +67,6 @@ def channel_statistics(reader, batch_size, n_threads):
         mean = mean + shift * weight / (total + weight)
         spread = spread + batch_spread + shift.square() * total * weight / (total + weight)
         total = total + weight
-    std = np.sqrt((spread / total).numpy())
-    return mean.numpy(), np.where(std > 0, std, 1.0)
+    mean, std = mean.numpy(), np.sqrt((spread / total).numpy())
+    constant = std <= 1e-6 * np.abs(mean)  # what rounding leaves of zero
+    return mean, np.where(constant, 1.0, std)

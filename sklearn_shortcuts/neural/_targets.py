@@ -98,7 +98,8 @@ class TargetEncoding:
         codes[codes == len(self.classes)] = 0
         unknown = self.classes[codes] != y
         if unknown.any():
-            raise ValueError(f"y has the class {y[unknown][0]!r}, which is not among the classes {self.classes}")
+            (example,) = y[unknown][:1].tolist()
+            raise ValueError(f"y has the class {example!r}, which is not among the classes {self.classes.tolist()}")
         return codes.astype(np.int64)
 
     def decode(self, logits):

@@ -118,7 +118,7 @@ def _label_weight(class_weight, encoding, codes, weights):
         row_weight = None if weights.sample_weight is None else weights.sample_weight[weights.used]
         share = np.average(codes[weights.used], axis=0, weights=row_weight)
         if not ((share > 0) & (share < 1)).all():
-            label = encoding.label_names[(share == 0) | (share == 1)][0]
+            label = encoding.label_names[(share == 0) | (share == 1)].tolist()[0]
             raise ValueError(f"class_weight='balanced' needs both values of every label, but {label!r} has only one")
         return np.where(codes > 0, 0.5 / share, 0.5 / (1 - share))
     unknown = set(class_weight) - set(encoding.label_names.tolist())
