@@ -81,12 +81,8 @@ def cache_bunch(bunch, folder=None, *, dtype=None, fields=_USUAL_FIELDS, batch_s
     if unknown:
         raise ValueError(f"fields: the bunch has no {unknown}; it has {list(bunch.fields)}")
     store = _Store(folder, batch_size, n_jobs, verbose)
-    images = store.keep(bunch.images, bunch.dtype if dtype is None else np.dtype(dtype), "images")
-    stored = {}
-    for name in fields:
-        if name in bunch.fields:
-            field = bunch.get(name)
-            stored[name] = store.keep(field, field.dtype, name)
+    images = store.keep(bunch.images, "images", dtype)
+    stored = {name: store.keep(bunch.get(name), name) for name in fields if name in bunch.fields}
     if "masks" in stored:
         stored["masks"] = _with_missing(stored["masks"], bunch.has_mask)
     return bunch.with_images(images, **stored)
@@ -100,11 +96,12 @@ class _Store:
         self.verbose = verbose
         self._temporary = None
 
-    def keep(self, source, dtype, name):
+    def keep(self, source, name, dtype=None):
         """Store the rows of a source and give them as a source that reads the file."""
         source, rows = (source.source, source.rows) if isinstance(source, RowView) else (source, np.arange(len(source)))
-        if not isinstance(getattr(source, "dtype", None), np.dtype) or source.dtype == object:
-            raise ValueError(f"{name}: only numbers can be stored; leave the field out")
+        if getattr(getattr(source, "dtype", None), "kind", "O") not in "biuf" or hasattr(source, "iloc"):
+            raise ValueError(f"{name}: only images and masks can be stored; leave the field out")
+        dtype = np.dtype(source.dtype if dtype is None else dtype)
         if dtype != source.dtype and not (
             np.can_cast(source.dtype, dtype, "safe") or (source.dtype.kind == dtype.kind == "f")
         ):
