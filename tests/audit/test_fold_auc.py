@@ -1,0 +1,148 @@
+"""Averages of areas over folds: against closed forms, and their tests against simulation."""
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from sklearn_shortcuts.audit._fold_auc import FoldAUC
+from sklearn_shortcuts.metrics import auc_covariance, auc_interval, delong_roc_test
+
+
+@pytest.fixture
+def two_models():
+    rng = np.random.default_rng(0)
+    positive = np.arange(90) % 3 == 0
+    scores = positive[:, None] * [1.5, 0.7] + rng.normal(size=(90, 2))
+    return positive, scores, np.arange(90) // 30
+
+
+def test_one_fold_is_delong(two_models):
+    positive, scores, _ = two_models
+    areas = FoldAUC(positive, scores, np.zeros(90, int))
+    expected = auc_interval(positive, scores[:, 0])
+    np.testing.assert_allclose([areas.mean[0], *areas.interval(0, 0.95)], expected[:3])
+    test = delong_roc_test(positive, scores[:, 0], scores[:, 1])
+    assert areas.difference_pvalue(0, 1) == pytest.approx(test.pvalue)
+    assert areas.difference_interval(0, 1, 0.95) == pytest.approx(test.interval)
+    assert areas.difference_pvalue(0, 1, "greater") == pytest.approx(test.pvalue / 2)
+
+
+def test_average_and_variance_over_folds(two_models):
+    positive, scores, fold = two_models
+    areas = FoldAUC(positive, scores, fold, test_share=0.5)
+    by_hand = [[roc_auc_score(positive[fold == f], column[fold == f]) for column in scores.T] for f in range(3)]
+    np.testing.assert_allclose(areas.fold_auc, by_hand)
+    np.testing.assert_allclose(areas.mean, np.mean(by_hand, axis=0))
+    within = 2 * sum(auc_covariance(positive[fold == f], scores[fold == f])[1] for f in range(3)) / 9
+    between = (1 / 3 + 0.5) * np.cov(np.transpose(by_hand))
+    for contrast in ([1, 0], [0, 1], [1, -1]):
+        contrast = np.array(contrast, float)
+        expected = max(contrast @ within @ contrast, contrast @ between @ contrast)
+        assert areas.standard_error(contrast) == pytest.approx(np.sqrt(expected))
+    independent = FoldAUC(positive, scores, fold, reciprocal=False)
+    assert independent._within == pytest.approx(within / 2)
+
+
+def test_test_and_interval_agree(two_models):
+    positive, scores, fold = two_models
+    areas = FoldAUC(positive, 0.2 * scores + np.random.default_rng(2).normal(size=scores.shape), fold, test_share=0.5)
+    for column in range(2):
+        pvalue = areas.chance_pvalue(column)
+        low, _ = areas.interval(column, 1 - 2 * pvalue) if pvalue < 0.5 else (0.5, 1)
+        assert low == pytest.approx(0.5)
+
+
+def test_ratio_interval_is_the_delta_method(two_models):
+    positive, scores, fold = two_models
+    areas = FoldAUC(positive, scores, fold)
+    low, high = areas.ratio_interval(1, 0, 0.95)
+    ratio = areas.mean[1] / areas.mean[0]
+    error = areas.standard_error(np.array([-1 / areas.mean[0], 1 / areas.mean[1]]))
+    np.testing.assert_allclose(np.log([low, high]), np.log(ratio) + 1.959964 * error * np.array([-1, 1]), rtol=1e-6)
+
+
+def test_perfect_and_constant_scores():
+    positive = np.tile([True, False], 10)
+    fold = np.repeat([0, 1], 10)
+    areas = FoldAUC(positive, np.column_stack([positive, ~positive, np.zeros(20)]).astype(float), fold)
+    assert areas.mean.tolist() == [1, 0, 0.5]
+    low, high = areas.interval(0, 0.95)
+    assert high == 1
+    assert low == pytest.approx(0.025 ** (1 / 10))  # ten disjoint pairs, all in order
+    assert areas.interval(1, 0.95) == pytest.approx((0, 1 - low))
+    assert areas.interval(2, 0.95) == (0.5, 0.5)
+    assert areas.chance_pvalue(0) == pytest.approx(1 / 252**2)  # one of C(10, 5) orders in both folds
+    assert areas.chance_pvalue(1) == areas.chance_pvalue(2) == 1
+    assert areas.difference_pvalue(0, 2) == pytest.approx(2 / 252**2)
+    assert areas.difference_pvalue(0, 2, "greater") == pytest.approx(1 / 252**2)
+    assert areas.difference_pvalue(2, 0, "greater") == 1
+    assert areas.difference_pvalue(0, 0) == 1
+    assert np.isnan(areas.ratio_interval(0, 1, 0.95)).all()
+
+
+def test_patients_widen_the_interval():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(60), 4)
+    positive = patient % 2 == 0
+    scores = (0.5 * positive + rng.normal(size=60)[patient] + 0.1 * rng.normal(size=240))[:, None]
+    fold = patient % 4 // 2
+    naive, clustered = FoldAUC(positive, scores, fold), FoldAUC(positive, scores, fold, patient)
+    ratio = clustered.standard_error(np.ones(1)) / naive.standard_error(np.ones(1))
+    assert 1.7 < ratio < 2.1  # four copies of one row would double it
+
+
+def test_bootstrap_agrees_with_delong(two_models):
+    positive, scores, fold = two_models
+    delong = FoldAUC(positive, scores, fold)
+    bootstrap = FoldAUC(positive, scores, fold, n_resamples=2000, random_state=0)
+    for contrast in ([1.0, 0], [1.0, -1]):
+        assert bootstrap.standard_error(np.array(contrast)) == pytest.approx(
+            delong.standard_error(np.array(contrast)), rel=0.15
+        )
+    np.testing.assert_allclose(bootstrap.interval(0, 0.95), delong.interval(0, 0.95), atol=0.03)
+    again = FoldAUC(positive, scores, fold, n_resamples=2000, random_state=0)
+    assert again.interval(0, 0.95) == bootstrap.interval(0, 0.95)
+
+
+def _null_areas(rng, n_folds=4, n=80, per_patient=1):
+    """Cross-validated areas of a linear model on images that do not know their label."""
+    patient = np.repeat(np.arange(n // per_patient), per_patient)
+    positive = np.isin(patient, rng.permutation(n // per_patient)[: n // per_patient // 2])
+    rows = rng.normal(size=(n // per_patient, 30))[patient] + 0.3 * rng.normal(size=(n, 30))
+    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
+    fold_of_patient = np.empty(n // per_patient, int)
+    for number, (_, test) in enumerate(splitter.split(fold_of_patient, positive[::per_patient])):
+        fold_of_patient[test] = number
+    fold, scores = fold_of_patient[patient], np.empty((n, 1))
+    for number in range(n_folds):
+        seen, sign = rows[fold != number], np.where(positive[fold != number], 1.0, -1.0)
+        ridge = np.linalg.solve(seen.T @ seen + 100 * np.eye(30), seen.T @ sign)
+        scores[fold == number, 0] = rows[fold == number] @ ridge
+    groups = patient if per_patient > 1 else None
+    return positive, scores, fold, groups, 1 / (n_folds - 1)
+
+
+@pytest.mark.parametrize("per_patient", [1, 4])
+def test_size_of_the_test_against_chance(per_patient):
+    """Of models that learned noise, about 2.5 % may be called better than chance."""
+    rng = np.random.default_rng(per_patient)
+    rejected, rejected_if_independent = 0, 0
+    for _ in range(300):
+        positive, scores, fold, groups, share = _null_areas(rng, n=80 * per_patient, per_patient=per_patient)
+        areas = FoldAUC(positive, scores, fold, groups, test_share=share)
+        rejected += areas.chance_pvalue(0) <= 0.025
+        rejected_if_independent += norm.sf((areas.mean[0] - 0.5) / np.sqrt(areas._within[0, 0] / 2)) <= 0.025
+    assert rejected / 300 <= 0.043  # 0.025 and two standard errors of the simulation
+    assert rejected_if_independent / 300 > 0.05  # without the factor for reciprocal folds
+
+
+def test_logit_scale(two_models):
+    positive, scores, fold = two_models
+    areas = FoldAUC(positive, scores, fold)
+    low, high = areas.interval(0, 0.9)
+    mean = areas.mean[0]
+    assert logit(mean) - logit(low) == pytest.approx(logit(high) - logit(mean))
+    assert expit(logit(low)) == pytest.approx(low)
