@@ -1,10 +1,13 @@
 """Geometry of regions: grow, shrink, box; many masks at a time.
 
-A disk of radius r is too large a kernel for ``cv2.dilate`` (its cost grows with the area), and a distance transform
-costs the same for every radius, much for small ones. Growing by a symmetric convex disk is done here as a union of
-rectangles instead: the disk's rows are lines of half-width ``w(dy)``, so its dilation is the union over the corners
-of its outline of a horizontal dilation by ``w`` followed by a vertical one by ``h``. Taken from the tallest to the
-widest rectangle each step continues the one before (Horner's scheme), and eight masks share the bits of one byte.
+A disk of radius r is too large a kernel for ``cv2.dilate``, whose cost grows with its area, and a distance transform
+costs much even for a small radius. Here eight masks share the bits of one byte, and growing is a union of shifts:
+
+* The disk's rows are lines of half-width ``w(dy)``, so that its dilation is the union, over the corners of its outline,
+  of a horizontal dilation by ``w`` followed by a vertical one by ``h``. Taken from the tallest to the widest rectangle
+  each step continues the one before (Horner's scheme).
+* The city-block disk of radius ``k + s`` is, for ``s <= k``, the union of four copies of that of radius ``k`` that are
+  shifted by ``s`` up, down, left and right: its radius doubles with every step.
 """
 
 from functools import lru_cache
@@ -12,7 +15,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-_LARGE = {"euclidean": 128, "cityblock": 48}  # from this radius on the distance transform is cheaper
+_LARGE = 128  # from this radius on the distance transform is cheaper
 
 
 def as_boolean(masks, rows):
@@ -62,14 +65,14 @@ def _grow(masks, radius, metric):
     radius = min(radius, sum(masks.shape[1:]))
     if radius < 1:
         grown |= masks
-    elif radius >= _LARGE[metric]:
+    elif radius >= _LARGE:
         for mask, out in zip(masks, grown):
             if mask.any():
                 np.less_equal(_distance(~mask, metric), _between_squares(radius), out=out)
     else:
-        steps = _outline(radius, metric)
+        spread = _spread_disk if metric == "euclidean" else _spread_diamond
         for first in range(0, len(masks), 8):
-            _grow_eight(masks[first : first + 8], grown[first : first + 8], steps, int(radius))
+            _grow_eight(masks[first : first + 8], grown[first : first + 8], spread, radius)
     return grown
 
 
@@ -98,19 +101,7 @@ def _between_squares(radius):
     return np.sqrt(np.floor(radius**2 + 1e-9) + 0.5)
 
 
-@lru_cache(maxsize=64)
-def _outline(radius, metric):
-    """Corners of the disk from the tallest to the widest rectangle inside it, as (height, half-width)."""
-    heights = np.arange(int(radius) + 1)
-    if metric == "euclidean":
-        widths = np.floor(np.sqrt(radius**2 - heights**2) + 1e-9).astype(int)
-    else:
-        widths = int(radius) - heights
-    corners = [(int(h), int(w)) for h, w in zip(heights, widths) if h == int(radius) or widths[h + 1] < w]
-    return tuple(corners[::-1])
-
-
-def _grow_eight(masks, grown, corners, reach):
+def _grow_eight(masks, grown, spread, radius):
     packed = np.zeros(masks.shape[1:], dtype=np.uint8)
     for mask in masks[::-1]:
         packed += packed  # a shift by one bit; NumPy adds bytes ten times faster than it shifts them
@@ -119,21 +110,34 @@ def _grow_eight(masks, grown, corners, reach):
     if width == 0:
         return
     # An empty frame as wide as the reach: shifts of the flattened canvas then never run into the next row.
+    reach = int(radius)
     canvas = np.zeros((height + 2 * reach, width + 2 * reach), dtype=np.uint8)
     canvas[reach : reach + height, reach : reach + width] = packed[y : y + height, x : x + width]
-    pitch = canvas.shape[1]
-    (last_height, last_width), *wider = corners
-    tall = wide = _spread(canvas.ravel(), 1, last_width)
-    for corner_height, corner_width in wider:
-        wide = _spread(wide, 1, corner_width - last_width)
-        tall = _spread(tall, pitch, last_height - corner_height) | wide
-        last_height, last_width = corner_height, corner_width
-    tall = _spread(tall, pitch, last_height).reshape(canvas.shape)
+    canvas = spread(canvas.ravel(), canvas.shape[1], radius).reshape(canvas.shape)
     top, left = max(y - reach, 0), max(x - reach, 0)
     bottom, right = min(y + height + reach, packed.shape[0]), min(x + width + reach, packed.shape[1])
-    tall = tall[top - y + reach : bottom - y + reach, left - x + reach : right - x + reach]
+    canvas = canvas[top - y + reach : bottom - y + reach, left - x + reach : right - x + reach]
     for bit, out in enumerate(grown):
-        np.not_equal(tall & np.uint8(1 << bit), 0, out=out[top:bottom, left:right])
+        np.not_equal(canvas & np.uint8(1 << bit), 0, out=out[top:bottom, left:right])
+
+
+def _spread_disk(line, pitch, radius):
+    (last_height, last_width), *wider = _outline(radius)
+    tall = wide = _spread(line, 1, last_width)
+    for height, width in wider:
+        wide = _spread(wide, 1, width - last_width)
+        tall = _spread(tall, pitch, last_height - height) | wide
+        last_height, last_width = height, width
+    return _spread(tall, pitch, last_height)
+
+
+@lru_cache(maxsize=64)
+def _outline(radius):
+    """Corners of a disk from the tallest to the widest rectangle inside it, as (height, half-width)."""
+    heights = np.arange(int(radius) + 1)
+    widths = np.floor(np.sqrt(radius**2 - heights**2) + 1e-9).astype(int)
+    corners = [(int(h), int(w)) for h, w in zip(heights, widths) if h == heights[-1] or widths[h + 1] < w]
+    return tuple(corners[::-1])
 
 
 def _spread(line, stride, distance):
@@ -141,12 +145,26 @@ def _spread(line, stride, distance):
     reached = 0
     while reached < distance:
         step = min(distance - reached, 2 * reached + 1)
-        shift = step * stride
-        spread = line.copy()
-        spread[shift:] |= line[:-shift]
-        spread[:-shift] |= line[shift:]
-        line, reached = spread, reached + step
+        line = _shifted(line, step * stride, line.copy())
+        reached += step
     return line
+
+
+def _spread_diamond(line, pitch, radius):
+    line = _shifted(line, pitch, _shifted(line, 1, line.copy()))
+    reached = 1
+    while reached < int(radius):
+        step = min(int(radius) - reached, reached)
+        line = _shifted(line, step * pitch, _shifted(line, step, line.copy()))
+        reached += step
+    return line
+
+
+def _shifted(line, shift, out):
+    """Add a line shifted either way to ``out``."""
+    out[shift:] |= line[:-shift]
+    out[:-shift] |= line[shift:]
+    return out
 
 
 def _boxes(masks, box_mode):

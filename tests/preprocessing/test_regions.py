@@ -33,7 +33,7 @@ def distance(masks, metric):
 @pytest.mark.parametrize("radius", [0.5, 1, 1.5, 2, 2.9, 5, 8, 13, 40, 200])
 def test_grow_and_shrink_equal_the_distance_transform(radius, metric, large, monkeypatch):
     if large:  # the way large radii go
-        monkeypatch.setattr(_regions, "_LARGE", {"euclidean": large, "cityblock": large})
+        monkeypatch.setattr(_regions, "_LARGE", large)
     masks = blobs()
     before = masks.copy()
     grown = make_regions(masks, margin=radius, metric=metric)
