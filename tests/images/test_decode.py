@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from sklearn_shortcuts.images import read_dicom
 from sklearn_shortcuts.images._decode import DecodeSettings, _denominator, decode_image, read_mask
 from sklearn_shortcuts.images._headers import read_header
 
@@ -344,3 +345,54 @@ def test_a_jpeg_mask_needs_a_threshold(tmp_path):
     with pytest.raises(ValueError, match="faint traces around the edges of a mask; give threshold="):
         read_mask(path)
     np.testing.assert_array_equal(read_mask(path, 128), mask > 0)
+
+
+def test_dicom_lies_between_0_and_1(tmp_path, write_dicom):
+    pixels = pattern().astype(np.uint16) * 16
+    path = write_dicom(tmp_path / "slice", pixels, WindowCenter=2000, WindowWidth=4000)
+    image = decode_image(path)
+    np.testing.assert_array_equal(image, read_dicom(path, window="auto"))
+    np.testing.assert_array_equal(decode_image(path, window="full"), read_dicom(path, window="full"))
+    assert 0.999999 < decode_image(path, window="full").max() <= 1
+    np.testing.assert_allclose(decode_image(path, dtype="uint8") / 255, image, atol=0.51 / 255)
+    np.testing.assert_array_equal(decode_image(path, window=None), pixels)
+    assert decode_image(path, size=(20, 31), channels=3).shape == (3, 20, 31)
+    with pytest.raises(ValueError, match="have no depth to scale by"):
+        decode_image(path, window=None, dtype="uint8")
+
+
+def test_windows_and_frames_of_dicom_become_channels(tmp_path, write_dicom):
+    pixels = pattern(30, 20, 3).transpose(2, 0, 1).astype(np.uint16) * 16
+    one = write_dicom(tmp_path / "one.dcm", pixels[0])
+    many = write_dicom(tmp_path / "many.dcm", pixels)
+    windows = [(1000, 800), (3000, 1000)]
+    np.testing.assert_array_equal(decode_image(one, window=windows), read_dicom(one, window=windows))
+    np.testing.assert_array_equal(decode_image(many, window=(2000, 4000)), read_dicom(many, window=(2000, 4000)))
+    np.testing.assert_array_equal(decode_image(many, frame=1, window=None), pixels[1])
+    both = decode_image(many, window=windows)
+    np.testing.assert_array_equal(both.reshape(3, 2, 30, 20)[2, 1], read_dicom(many, frame=2, window=windows[1]))
+    for path, options in ((one, {"window": windows}), (many, {}), (many, {"frame": 1}), (many, {"window": windows})):
+        shape = decode_image(path, **options).shape
+        assert DecodeSettings(**options).row_shape(str(path)) == shape
+    with pytest.raises(ValueError, match="3 channels or frames, which cannot become 1"):
+        decode_image(many, channels=1)
+
+
+def test_color_dicom(tmp_path, write_dicom):
+    pixels = pattern(30, 20, 3)
+    path = write_dicom(tmp_path / "color.dcm", pixels, PhotometricInterpretation="RGB")
+    np.testing.assert_array_equal(decode_image(path, dtype="uint8"), pixels.transpose(2, 0, 1))
+    gray = np.tensordot(pixels / 255, [0.299, 0.587, 0.114], axes=1)
+    np.testing.assert_allclose(decode_image(path, channels=1), gray, atol=1e-6)
+
+
+def test_damaged_dicom_says_nothing_of_the_patient(tmp_path, write_dicom, identifiers):
+    path = write_dicom(tmp_path / "slice.dcm", pattern().astype(np.uint16), **identifiers)
+    content = path.read_bytes()
+    for n_bytes in (len(content) - 10, len(content) // 3, 140):
+        path.write_bytes(content[:n_bytes])
+        with pytest.raises(ValueError, match=r"slice\.dcm") as caught:
+            decode_image(path, size=8, channels=1)
+        assert not any(value in str(caught.value) for value in identifiers.values())
+    with pytest.raises(ValueError, match=r"slice\.dcm"):
+        DecodeSettings(size=8).row_shape(str(path))
