@@ -104,8 +104,8 @@ class Radiograph:
 
     ``gray`` and ``vessels`` (what the lung vessels add to it) are float32 images, ``lungs`` is the mask of the lungs,
     ``depth`` the distance to the edge of the lungs. ``sides`` holds for each lung, the one left in the image first,
-    its coordinates: ``lateral`` (distance to the chest wall), ``across`` (0 medial to 1 lateral) and ``up`` (0 at the
-    base to 1 at the apex). ``x`` and ``y`` are body coordinates.
+    ``(inside, lateral, across, up)``: its mask, the distance to the chest wall, and its coordinates from 0 medial to 1
+    lateral and from 0 at the base to 1 at the apex. ``x`` and ``y`` are body coordinates.
     """
 
     gray: np.ndarray

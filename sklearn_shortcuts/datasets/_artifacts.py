@@ -48,8 +48,8 @@ def plant(name, image, rng, *, lungs=None, strength=1.0, scale=1.0, text=None):
     opacity = np.clip(opacity * strength, 0, 1).astype(np.float32)
     mask = opacity >= _FAINTEST
     value = np.asarray(value, dtype=np.float32)
-    if value.ndim == 1:  # one value per channel
-        value = value[:, None, None] if image.ndim == 3 else value.mean()
+    if value.ndim == 1:  # a color
+        value = value[:, None, None] if image.ndim == 3 and len(image) == 3 else value.max()
     blended = image + opacity * (value - image)
     return np.where(mask, blended, image).astype(np.float32), mask
 
@@ -135,7 +135,9 @@ def _timestamp(shape, rng, scale, text):
     """Date and time in a random corner, in the burnt-in type of an imaging system."""
     day = np.datetime64("2020-01-01T00:00:00") + rng.integers(0, 3 * 365 * 24 * 3600)
     text = str(day).replace("T", " ") if text is None else text
-    color = rng.choice([10.0, 245.0], size=3) + rng.normal(0, 5, size=3)
+    color = rng.choice([10.0, 245.0], size=3)
+    color[rng.integers(3)] = 245.0  # black on black could not be seen
+    color += rng.normal(0, 5, size=3)
     corner = rng.integers(0, 2, size=2)
     center = np.where(corner == 0, [0.29, 0.07], [0.71, 0.93]) + rng.normal(0, 2 / 224, size=2)
     opacity = _written(shape, text, center, 0.042 * scale, rng.uniform(-3, 3), longest=0.52 * scale)

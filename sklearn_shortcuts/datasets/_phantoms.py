@@ -90,6 +90,7 @@ def make_chest_phantoms(
         ``"timestamp"``, ``"microscope"`` (black frame) and ``"patch"`` (constant square). A dict gives settings, such
         as ``{"marker": {"text": "PORTABLE", "scale": 1.5, "prevalence": 0.8}}``: ``strength`` (opacity relative to
         the usual one), ``scale`` (size, for shortcuts that have one), ``text`` (marker, timestamp), ``prevalence``.
+        The blur of ``"scanner"`` carries a trace of the sign a pixel beyond the lungs.
     prevalence : float or dict, default=0.95
         How closely shortcuts go with the label. A number p: rows with the sign have the shortcut with probability p,
         rows without it with 1 - p, hence 0.5 is no association. ``{0: p0, 1: p1}`` gives both probabilities.
@@ -137,7 +138,7 @@ def make_chest_phantoms(
     >>> bool(outside[study.artifact == 1].any(axis=(1, 2)).all())
     True
     """
-    convert = _converter(dtype)
+    convert = _Converter(dtype)
     contrasts = read_contrasts(sign_contrast, _CONTRAST[sign])
     shortcuts = read_shortcuts(shortcut, prevalence, _SHORTCUTS)
     seed = base_seed(random_state)
@@ -284,7 +285,7 @@ def _pneumothorax(picture, rng, contrast):
     return changed, (beyond > 0.5) | (pleura > 0.3)
 
 
-class _converter:
+class _Converter:
     """Convert gray values from 0 to 1 to a data type."""
 
     def __init__(self, dtype):
