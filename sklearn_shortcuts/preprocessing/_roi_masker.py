@@ -39,7 +39,8 @@ class ROIMasker(TransformerMixin, BaseEstimator):
         - "mask": the region itself, drawn as 1 (integer images: the largest value) on 0. A control: how much does
           the outline alone tell?
         - "other_roi": the region of another row of the same call, drawn at random such that no row gets its own.
-          A control: how much does it matter that the region is the right one?
+          A control: how much does it matter that the region is the right one? (The other row may be of the same
+          patient.)
     shape : {"mask", "box"}, default="mask"
         Region as it is, or the upright box around it. The box is taken after growing and includes its last row and
         column.
@@ -55,7 +56,7 @@ class ROIMasker(TransformerMixin, BaseEstimator):
         What takes the place of removed pixels, channel by channel:
 
         - "zero" or a number: that value;
-        - "mean": mean of the kept pixels of the image;
+        - "mean": mean of the kept pixels of the image, of all pixels where none is kept;
         - "noise": normal noise with mean and standard deviation of the removed pixels;
         - "shuffle": the removed pixels in random order, which keeps their histogram;
         - "blur": the image behind a Gaussian blur.
@@ -102,8 +103,8 @@ class ROIMasker(TransformerMixin, BaseEstimator):
 
     References
     ----------
-    .. [1] Sourget et al. (2025). Mask of truth: model sensitivity to unexpected regions of medical images. Journal of
-       Imaging Informatics in Medicine, arXiv:2412.04030.
+    .. [1] Sourget et al. (2024). Mask of truth: model sensitivity to unexpected regions of medical images.
+       arXiv:2412.04030.
 
     Examples
     --------
@@ -341,7 +342,7 @@ class ROIMasker(TransformerMixin, BaseEstimator):
             return masks
         has_region = bunch.has_mask
         if isinstance(masks, np.ndarray):
-            has_region = has_region & masks.reshape(len(masks), -1).any(axis=1)
+            has_region = has_region & (masks.reshape(len(masks), -1).max(axis=1) >= 0.5)
         owners = np.flatnonzero(has_region)
         if len(owners) < 2:
             raise ValueError(f'keep="other_roi" needs at least two rows with a region, got {len(owners)}')

@@ -110,7 +110,6 @@ def test_equal_scores_have_no_width():
     assert tuple(auc_interval([0, 1] * 5, np.ones(10))) == pytest.approx((0.5, 0.5, 0.5, 0.0))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["delong", "bootstrap", "bca"])
 def test_coverage(method):
     from scipy.stats import norm

@@ -228,7 +228,6 @@ def test_bad_input_is_named(change, message):
         delong_roc_test(**given_)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("per_patient", "use_groups", "limits"), [(1, False, (0.03, 0.08)), (4, True, (0.03, 0.09))])
 def test_size_of_the_test(per_patient, use_groups, limits):
     rng = np.random.default_rng(0)
@@ -244,7 +243,6 @@ def test_size_of_the_test(per_patient, use_groups, limits):
     assert limits[0] < rejected / 600 < limits[1]
 
 
-@pytest.mark.slow
 def test_ignoring_patients_rejects_too_often():
     rng = np.random.default_rng(1)
     groups = np.repeat(np.arange(60), 4)

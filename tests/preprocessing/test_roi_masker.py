@@ -164,6 +164,8 @@ def test_other_roi_is_never_the_own_one():
         assert sorted(donors[rows]) == rows.tolist()
         assert not result[[3, 7]].any()
         np.testing.assert_array_equal(result, np.asarray(masker.transform(X, masks=given)))
+    with pytest.raises(ValueError, match="at least two rows with a region, got 0"):
+        ROIMasker("other_roi").fit(images, masks=0.4 * masks).transform(images, masks=0.4 * masks)
     with pytest.raises(ValueError, match="at least two rows with a region, got 1"):
         ROIMasker("other_roi").fit(images[:1], masks=masks[:1]).transform(images[:1], masks=masks[:1])
 
