@@ -31,8 +31,9 @@ def above_row_mean(X):
     return X.mean(axis=-1, keepdims=True) <= X
 
 
+# Other instances are checked with all estimators of the library.
 @parametrize_with_checks(
-    [ROIMasker(segmenter=above_row_mean), ROIMasker(on_missing="keep"), ROIMasker("background", on_missing="fill")]
+    [ROIMasker("background", fill="mean", segmenter=above_row_mean), ROIMasker(margin=1, on_missing="fill")]
 )
 def test_scikit_learn_contract(estimator, check):
     state = np.random.get_state()
