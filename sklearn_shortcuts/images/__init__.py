@@ -2,6 +2,7 @@
 
 from ._bunch import ImageBunch
 from ._cache import cache_bunch
+from ._chexmask import check_against_landmarks, decode_chexmask, parse_landmarks
 from ._decode import decode_image
 from ._dicom import read_dicom
 from ._dicom_metadata import dicom_metadata
@@ -24,10 +25,13 @@ __all__ = [
     "boxes_to_masks",
     "bunch_from_frame",
     "cache_bunch",
+    "check_against_landmarks",
+    "decode_chexmask",
     "decode_image",
     "dicom_metadata",
     "masks_to_boxes",
     "masks_to_polygons",
+    "parse_landmarks",
     "polygons_to_masks",
     "read_dicom",
     "read_dicom_series",

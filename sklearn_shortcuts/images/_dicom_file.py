@@ -102,6 +102,12 @@ def known_name(uid, default="unknown"):
     return UID_dictionary[uid][0] if uid in UID_dictionary else default
 
 
+def is_image_class(dataset):
+    """Tell whether a data set should have pixels; one of unknown class should, as the class may have been cut off."""
+    uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", "")
+    return "Rows" in dataset or "Image Storage" in known_name(uid, default="Image Storage")
+
+
 def _looks_like_dicom(path):
     if path.name.upper() == "DICOMDIR" or not path.is_file():
         return False

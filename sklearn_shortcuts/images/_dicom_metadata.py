@@ -10,7 +10,7 @@ import pandas as pd
 
 from ._dicom_file import Refused, known_name, list_dicom_files, read_guarded
 
-__all__ = ["DEFAULT_FIELDS", "SAFE_FIELDS", "dicom_metadata"]
+__all__ = ["dicom_metadata"]
 
 _TEXT, _NUMBER, _NUMBERS, _WHOLE = "text", "number", "numbers", "whole"
 _KINDS = {
@@ -135,12 +135,13 @@ _WHY_NOT = {
 _FREE_TEXT = "texts and codes of the site may hold names, places or numbers of persons"
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 _MIN_SALT = 16
+_FILES_PER_TASK = 64
 
 
 def dicom_metadata(paths, fields=DEFAULT_FIELDS, *, salt=None, n_jobs=None):
     """Tabulate how images were acquired from their DICOM headers, without identifying anyone.
 
-    Only attributes on a list of safe ones (``SAFE_FIELDS``) are ever given: no names, dates, institutions, numbers,
+    Only attributes on the list of safe ones below are ever given: no names, dates, institutions, numbers,
     unique identifiers, comments or private elements, even if asked for. Patients, studies and series are told apart
     by keyed hashes. Pixels are not read; text burned into them is not detected (see ``BurnedInAnnotation``).
 
@@ -148,10 +149,11 @@ def dicom_metadata(paths, fields=DEFAULT_FIELDS, *, salt=None, n_jobs=None):
     ----------
     paths : path-like or iterable of path-like
         DICOM files, or one folder with all DICOM files below it.
-    fields : sequence of str, default=DEFAULT_FIELDS
-        DICOM keywords out of ``SAFE_FIELDS``. Some are not given as stored: ``PatientAge`` is in years, ages above 89
-        become 90; ``TransferSyntaxUID`` is the name of the transfer syntax; ``PatientSex`` is M, F or O. Two are
-        not DICOM's: ``vendor``, the manufacturer under one spelling, and ``has_pixels``.
+    fields : sequence of str or "all", default=DEFAULT_FIELDS
+        DICOM keywords out of the list below; by default the twenty that describe how most images were made. Some are
+        not given as stored: ``PatientAge`` is in years, ages above 89 become 90; ``TransferSyntaxUID`` is the name of
+        the transfer syntax; ``PatientSex`` is M, F or O. Two are not DICOM's: ``vendor``, the manufacturer under one
+        spelling, and ``has_pixels``.
     salt : str or bytes, default=None
         Secret of at least 16 bytes for the columns ``patient_key``, ``study_key`` and ``series_key``, which are added
         if it is given: HMAC-SHA256 of the identifier, 64 hexadecimal digits. The same salt gives the same keys, so
@@ -171,6 +173,20 @@ def dicom_metadata(paths, fields=DEFAULT_FIELDS, *, salt=None, n_jobs=None):
     ValueError
         If a field is not safe to give, the salt is missing or short, or a file cannot be read.
 
+    Notes
+    -----
+    The safe fields are AcquisitionMatrix, AnodeTargetMaterial, BitsAllocated, BitsStored, BodyPartExamined,
+    BodyPartThickness, BurnedInAnnotation, Columns, CompressionForce, ConvolutionKernel, DataCollectionDiameter,
+    DetectorType, DistanceSourceToDetector, DistanceSourceToPatient, EchoTime, Exposure, ExposureInuAs, ExposureTime,
+    FilterMaterial, FilterType, FlipAngle, FocalSpots, GantryDetectorTilt, Grid, ImageLaterality, ImageType,
+    ImagerPixelSpacing, KVP, Laterality, LossyImageCompression, MRAcquisitionType, MagneticFieldStrength, Manufacturer,
+    ManufacturerModelName, Modality, NumberOfFrames, PatientAge, PatientPosition, PatientSex,
+    PhotometricInterpretation, PixelAspectRatio, PixelRepresentation, PixelSpacing, PresentationIntentType,
+    ReconstructionDiameter, RelativeXRayExposure, RepetitionTime, RescaleIntercept, RescaleSlope, RescaleType,
+    RotationDirection, Rows, SamplesPerPixel, ScanOptions, ScanningSequence, SequenceVariant, SliceThickness,
+    SpacingBetweenSlices, SpatialResolution, TransferSyntaxUID, ViewPosition, WindowCenter, WindowWidth,
+    XRayTubeCurrent, has_pixels, vendor.
+
     References
     ----------
     DICOM PS3.15, annex E (basic application level confidentiality profile). Ages follow 45 CFR 164.514(b)(2).
@@ -186,19 +202,19 @@ def dicom_metadata(paths, fields=DEFAULT_FIELDS, *, salt=None, n_jobs=None):
     >>> dicom_metadata([path], ["PatientName"])
     Traceback (most recent call last):
     ...
-    ValueError: PatientName is not given: it holds a person's name; see SAFE_FIELDS for the fields that are
+    ValueError: PatientName is not given: it holds a person's name. The fields that are given: AcquisitionMatrix, ...
     """
     fields = _check_fields(fields, salt)
     key = _check_salt(salt)
     files = list_dicom_files(paths, "paths")
     if n_jobs in (None, 1):
-        rows = [_row(file, fields, key) for file in files]
+        rows = _rows(files, fields, key)
     else:
         from joblib import Parallel, delayed
 
-        parts = np.array_split(np.array(files, dtype=object), max(1, min(len(files), len(files) // 64 + 1) * 4))
-        work = (delayed(_rows)(part.tolist(), fields, key) for part in parts if len(part))
-        rows = [row for part in Parallel(n_jobs=n_jobs)(work) for row in part]
+        parts = (files[start : start + _FILES_PER_TASK] for start in range(0, len(files), _FILES_PER_TASK))
+        done = Parallel(n_jobs=n_jobs)(delayed(_rows)(part, fields, key) for part in parts)
+        rows = [row for part in done for row in part]
     table = pd.DataFrame(rows, columns=["path", *fields])
     for field in fields:
         table[field] = table[field].astype(_column_type(field))
@@ -214,14 +230,18 @@ def _column_type(field):
 
 # -- what may be asked for ---------------------------------------------------------------------------------------------
 def _check_fields(fields, salt):
-    fields = [fields] if isinstance(fields, str) else list(fields)
+    if isinstance(fields, str):
+        fields = SAFE_FIELDS if fields == "all" else [fields]
+    fields = list(fields)
     for field in fields:
         if not isinstance(field, str):
             raise ValueError(f"fields are named by DICOM keyword such as 'KVP', got {field!r}")
         if field in _KEYS and salt is None:
             raise ValueError(f"{field} needs a salt: give salt=secrets.token_hex({_MIN_SALT}) and keep it secret")
         if field not in SAFE_FIELDS and field not in _KEYS:
-            raise ValueError(f"{field} is not given: {_reason(field)}; see SAFE_FIELDS for the fields that are")
+            raise ValueError(
+                f"{field} is not given: {_reason(field)}. The fields that are given: {', '.join(SAFE_FIELDS)}"
+            )
     if len(set(fields)) < len(fields):
         raise ValueError("fields names the same field twice")
     return fields + [name for name in _KEYS if salt is not None and name not in fields]

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from ._dicom import find_attribute, functional_groups, read_dicom
-from ._dicom_file import Refused, list_dicom_files, read_guarded
+from ._dicom_file import Refused, is_image_class, list_dicom_files, read_guarded
 
 __all__ = ["DicomVolume", "read_dicom_series"]
 
@@ -72,7 +72,7 @@ class DicomVolume:
         return np.array(self.values, dtype=dtype, copy=copy)
 
     def __repr__(self):
-        spacing = ", ".join(f"{value:g}" for value in self.spacing)
+        spacing = ", ".join(f"{value:.4g}" for value in self.spacing)
         uneven = ", uneven" if self.irregularities else ""
         return f"DicomVolume(shape={self.shape}, spacing=({spacing}) mm, n_files={self.n_files}{uneven})"
 
@@ -122,7 +122,7 @@ def read_dicom_series(
     """Read the slices of a series into one volume, ordered along the slice normal.
 
     Position and orientation come from the header of each slice, or of each frame in an enhanced multi-frame file.
-    File names and instance numbers play no part. Files without an image, such as dose reports, are left aside.
+    File names and instance numbers play no part. Objects that are not images, such as dose reports, are left aside.
 
     Parameters
     ----------
@@ -163,17 +163,20 @@ def read_dicom_series(
     >>> from sklearn_shortcuts.images import read_dicom_series
     >>> path = get_testdata_file("CT_small.dcm", download=False)
     >>> read_dicom_series([path], window=(40, 400), output_range=(-1, 1))
-    DicomVolume(shape=(1, 128, 128), spacing=(5, 0.661468, 0.661468) mm, n_files=1)
+    DicomVolume(shape=(1, 128, 128), spacing=(5, 0.6615, 0.6615) mm, n_files=1)
     """
     if window is not None and (isinstance(window, str) or np.shape(window) != (2,)):
         raise ValueError(f"window must be None or (center, width) for a series, got {window!r}")
     if uneven not in ("raise", "allow"):
         raise ValueError(f"uneven must be 'raise' or 'allow', got {uneven!r}")
     read = partial(read_dicom, window=window, output_range=output_range, dtype=dtype)
+    paths = list_dicom_files(folder_or_paths, "folder_or_paths")
     groups = {}
-    for path in list_dicom_files(folder_or_paths, "folder_or_paths"):
+    for path in paths:
         for plane in read_guarded(path, partial(_planes, path), pixels=False):
             groups.setdefault(plane.series, []).append(plane)
+    if not groups:
+        raise ValueError(f"none of the {len(paths)} file(s) of folder_or_paths is an image, the first being {paths[0]}")
     chosen = _choose(list(groups.values()), series)
     volumes = [_volume(planes, read, uneven) for planes in chosen]
     return volumes if isinstance(series, str) else volumes[0]
@@ -196,10 +199,12 @@ class _Plane:
 
 def _planes(path, dataset, has_pixels):
     """List the slices of one file."""
-    if not has_pixels and "Rows" not in dataset:
-        return []
     if not has_pixels:
-        raise Refused("has no pixel data although it describes an image; copy it again from its source")
+        if is_image_class(dataset):
+            raise Refused(
+                "should be an image but has no pixel data; it is cut short or stripped: copy it again, or leave it out"
+            )
+        return []
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     modality = str(dataset.get("Modality", ""))
     planes = []
@@ -246,8 +251,6 @@ def _numbers(groups, keyword, size):
 
 
 def _choose(groups, series):
-    if not groups:
-        raise ValueError("folder_or_paths holds no image")
     if isinstance(series, str) and series == "all":
         return groups
     if series is None and len(groups) == 1:
@@ -327,9 +330,9 @@ def _check_gaps(planes, positions):
         missing = round(times) - 1
         between = f"between {_where(planes[i])} and {_where(planes[i + 1])}"
         if missing >= 1 and abs(times - round(times)) <= _EVEN:
-            found.append(f"{missing} slice(s) of {usual:g} mm seem to be missing {between}")
+            found.append(f"{missing} slice(s) of {usual:.4g} mm seem to be missing {between}")
         else:
-            found.append(f"the gap {between} is {gaps[i]:g} mm, not {usual:g} mm")
+            found.append(f"the gap {between} is {gaps[i]:.4g} mm, not {usual:.4g} mm")
     if len(found) > 5:
         found = [*found[:4], f"and {len(found) - 4} more such gaps"]
     return found
