@@ -115,7 +115,7 @@ def read_table(path, columns=(), **options):
     return frame
 
 
-def list_files(folder, suffixes=IMAGE_SUFFIXES, skip=()):
+def list_files(folder, suffixes=IMAGE_SUFFIXES):
     """Find all files below a folder that end in one of the suffixes, hidden ones left out.
 
     Parameters
@@ -124,8 +124,6 @@ def list_files(folder, suffixes=IMAGE_SUFFIXES, skip=()):
         Where to look, at any depth.
     suffixes : collection of str, default=common image suffixes
         Lower-case suffixes with their dot.
-    skip : collection of str, default=()
-        Names of folders that are not entered.
 
     Returns
     -------
@@ -140,7 +138,7 @@ def list_files(folder, suffixes=IMAGE_SUFFIXES, skip=()):
             folders[:] = []
             continue
         visited.add(real)
-        folders[:] = sorted(name for name in folders if name not in skip and not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             os.path.join(parent, name)
             for name in sorted(files)
@@ -358,7 +356,7 @@ def add_drains(metadata, names, path, key):
     metadata["drain"] = names.map(table.set_index(key)["Drain"]).astype(float).to_numpy()
 
 
-def leading_number(values, unit=r"Y?"):
+def leading_number(values):
     """Read ages such as ``058Y`` or ``58`` as numbers; anything else becomes NaN."""
     text = pd.Series(values).astype("string").str.strip()
-    return pd.to_numeric(text.str.extract(rf"^(\d+(?:\.\d+)?)\s*{unit}$", flags=re.IGNORECASE)[0]).astype("float64")
+    return pd.to_numeric(text.str.extract(r"^(\d+(?:\.\d+)?)\s*Y?$", flags=re.IGNORECASE)[0]).astype("float64")

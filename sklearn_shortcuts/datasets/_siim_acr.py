@@ -20,6 +20,7 @@ siim-acr-pneumothorax/
 """,
 )
 _NATIVE = (1024, 1024)
+_WINDOW = (127.5, 255)  # center and width that map the stored 8 bits, 0 to 255, to [0, 1]
 _HEADERS = {"PatientAge": "age", "PatientSex": "sex", "ViewPosition": "view"}
 
 
@@ -111,7 +112,7 @@ def load_siim_acr(
             stacklevel=2,
         )
     frame, paths = keep_present(frame, [files.get(name) for name in frame["image"]], on_missing, _PUBLICATION)
-    images = ImageFiles(paths, size=size, channels=1, resize=resize, window="auto")
+    images = ImageFiles(paths, size=size, channels=1, resize=resize, window=_WINDOW)
     masks = MaskFiles(
         frame["outlines"].tolist(),
         images.shape[-2:],

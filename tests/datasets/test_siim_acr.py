@@ -46,6 +46,7 @@ def test_outlines_lie_on_the_bright_regions(root):
     assert X.has_mask.all()
     assert X.metadata["n_outlines"].tolist() == [0, 1, 2]
     assert not np.asarray(X.masks)[0].any()
+    np.testing.assert_allclose(np.asarray(X)[0], 20 / 255, atol=1e-6)  # not stretched to its own range
     assert (overlap(X[1:]) > 0.95).all()
     assert "groups" not in X.fields
     again = pickle.loads(pickle.dumps(X[[2]]))
