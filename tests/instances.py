@@ -1,28 +1,42 @@
 """One cheap instance (or more) of every public estimator, and the checks that cannot pass, each with its reason."""
 
 import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_shortcuts.audit import RegionSensitivity
+from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.neural import NeuralImageClassifier, SmallCNN
 from sklearn_shortcuts.preprocessing import ROIMasker
 
 
-def first_half(images):
-    """Mask the first half of every row, whatever its rank."""
-    images = np.asarray(images)
-    masks = np.zeros((len(images), *images.shape[-2:]) if images.ndim > 2 else images.shape, dtype=bool)
-    masks[..., : max(1, masks.shape[-1] // 2)] = True
-    return masks
+class FirstHalf:
+    """Segmenter that marks the first half of every row; unlike a function's, its name is the same in every process."""
+
+    def __call__(self, images):
+        images = np.asarray(images)
+        masks = np.zeros((len(images), *images.shape[-2:]) if images.ndim > 2 else images.shape, dtype=bool)
+        masks[..., : max(1, masks.shape[-1] // 2)] = True
+        return masks
+
+    def __repr__(self):
+        return "FirstHalf()"
 
 
-def flatten(X):
+class Flatten(TransformerMixin, BaseEstimator):
     """Give one row of numbers per image."""
-    X = np.asarray(X)
-    return X.reshape(len(X), -1)
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        X = np.asarray(X)
+        return X.reshape(len(X), -1)
+
+    def __sklearn_is_fitted__(self):
+        return True
 
 
 def instances():
@@ -33,22 +47,26 @@ def instances():
             NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, batch_size=64, random_state=0),
             NeuralImageClassifier(small, max_epochs=25, lr=0.03, batch_size=64, random_state=0),
         ],
-        "ROIMasker": [ROIMasker(segmenter=first_half), ROIMasker(on_missing="keep")],
+        "ROIMasker": [ROIMasker(segmenter=FirstHalf()), ROIMasker(on_missing="keep")],
         "RegionSensitivity": [
             RegionSensitivity(
-                make_pipeline(FunctionTransformer(flatten), LogisticRegression()),
-                masker=ROIMasker(segmenter=first_half),
+                make_pipeline(Flatten(), LogisticRegression()),
+                masker=ROIMasker(segmenter=FirstHalf()),
                 cv=2,
                 random_state=0,
             )
         ],
         "ImageLoader": [ImageLoader()],
+        "ArtifactInjector": [ArtifactInjector(random_state=0)],
     }
 
 
 def expected_failures(estimator):
     """Checks that cannot pass, with the reason."""
-    return EXPECTED_FAILURES.get(type(estimator).__name__, {})
-
-
-EXPECTED_FAILURES: dict[str, dict[str, str]] = {}
+    if isinstance(estimator, NeuralImageClassifier) and estimator.precision == "float32":
+        return {
+            "check_sample_weight_equivalence_on_dense_data": (
+                "weights and repetitions agree to the rounding of float32 (1e-6), the check wants 1e-7; in float64 it passes"
+            )
+        }
+    return {}
