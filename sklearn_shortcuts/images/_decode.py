@@ -234,7 +234,7 @@ def _read_png(data):
     header = walk_png(io.BytesIO(data), verify=True)
     pixels = _opencv(data, cv2.IMREAD_UNCHANGED, "PNG")
     if header.color:
-        return pixels[..., 2::-1], header
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGB), header
     return pixels if pixels.ndim == 2 else pixels[..., 0], header
 
 
@@ -245,7 +245,7 @@ def _read_jpeg(data, settings):
     as_gray = header.channels == 1 or settings.channels == 1
     flag = _REDUCED[_denominator(header.shape, settings)][as_gray] | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = _opencv(data, flag, "JPEG")
-    return pixels if as_gray else pixels[..., ::-1], header
+    return pixels if as_gray else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), header
 
 
 def _denominator(shape, settings):
