@@ -79,14 +79,14 @@ def read_dicom(path, *, frame=None, window=None, output_range=(0.0, 1.0), dtype=
     (2, 128, 128)
     """
     output_range, dtype = check_output(output_range, dtype) if window is not None else (None, np.dtype(dtype))
-    window = _check_window(window)
+    window = check_window(window)
     if frame is not None and (isinstance(frame, bool) or not isinstance(frame, (int, np.integer)) or frame < 0):
         raise ValueError(f"frame must be None or an integer from 0, got {frame!r}")
     render = partial(_render, frame=frame, window=window, output_range=output_range, dtype=dtype)
     return read_guarded(path, render)
 
 
-def _check_window(window):
+def check_window(window):
     """Give None, "auto", "full", one ``(low, width)`` or a list of them."""
     if window is None or (isinstance(window, str) and window in ("auto", "full")):
         return window
@@ -106,7 +106,10 @@ def _render(dataset, has_pixels, *, frame, window, output_range, dtype):
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     if frame is not None and frame >= n_frames:
         raise Refused(f"has {n_frames} frame(s), so there is no frame {frame}; frames are counted from 0")
-    stored, properties = _decode(dataset, None if n_frames == 1 else frame)
+    stored, properties = _decode(dataset, frame)
+    n_axes = 2 + (n_frames > 1 and frame is None) + (properties["samples_per_pixel"] > 1)
+    if stored.ndim != n_axes or (n_frames > 1 and frame is None and len(stored) != n_frames):
+        raise Refused(f"holds more frames than the {n_frames} it says; choose with frame= or repair the header")
     color = _as_color(dataset, stored, properties)
     if color is not None:
         return _scale_color(*color, window, output_range, dtype)
@@ -299,8 +302,13 @@ def _modality(dataset, groups, stored):
 def _measured(values, slope, intercept, dtype):
     if slope == 1 and intercept == 0:
         return values.astype(dtype)
-    measured = values.astype(np.float64) * slope + intercept
-    return np.rint(measured).astype(dtype) if np.issubdtype(dtype, np.integer) else measured.astype(dtype)
+    is_exact = values.itemsize <= 2 and slope % 1 == 0 and abs(slope) * 2**16 + abs(intercept) < 2**23
+    measured = values.astype(np.float32 if is_exact and intercept % 1 == 0 else np.float64)
+    measured *= slope
+    measured += intercept
+    if np.issubdtype(dtype, np.integer):
+        np.rint(measured, out=measured)
+    return measured.astype(dtype, copy=False)
 
 
 def _own_view(dataset, groups, values, slope, intercept):

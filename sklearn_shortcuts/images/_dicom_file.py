@@ -7,9 +7,9 @@ import threading
 import warnings
 from pathlib import Path
 
-_PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _SUFFIXES = (".dcm", ".dicom", ".ima")
-_READERS = r"(pydicom|pylibjpeg|openjpeg|rle|gdcm|sklearn_shortcuts\.images\._(dicom|series))"
+_READERS = r"(pydicom|pylibjpeg|openjpeg|rle|gdcm|sklearn_shortcuts\.images\._(dicom|series|window))"
 
 # Warning filters belong to the whole process: two threads that set and restore them in turn would leave them wrong.
 _LOCK = threading.RLock()

@@ -153,7 +153,7 @@ def dicom_metadata(paths, fields=DEFAULT_FIELDS, *, salt=None, n_jobs=None):
         DICOM keywords out of the list below; by default the twenty that describe how most images were made. Some are
         not given as stored: ``PatientAge`` is in years, ages above 89 become 90; ``TransferSyntaxUID`` is the name of
         the transfer syntax; ``PatientSex`` is M, F or O. Two are not DICOM's: ``vendor``, the manufacturer under one
-        spelling, and ``has_pixels``.
+        spelling, and ``has_pixels``, which is False for objects that are no images and for images that are cut short.
     salt : str or bytes, default=None
         Secret of at least 16 bytes for the columns ``patient_key``, ``study_key`` and ``series_key``, which are added
         if it is given: HMAC-SHA256 of the identifier, 64 hexadecimal digits. The same salt gives the same keys, so

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from ._dicom import find_attribute, functional_groups, read_dicom
+from ._dicom import check_window, find_attribute, functional_groups, read_dicom
 from ._dicom_file import Refused, is_image_class, list_dicom_files, read_guarded
 
 __all__ = ["DicomVolume", "read_dicom_series"]
@@ -165,7 +165,7 @@ def read_dicom_series(
     >>> read_dicom_series([path], window=(40, 400), output_range=(-1, 1))
     DicomVolume(shape=(1, 128, 128), spacing=(5, 0.6615, 0.6615) mm, n_files=1)
     """
-    if window is not None and (isinstance(window, str) or np.shape(window) != (2,)):
+    if window is not None and not isinstance(check_window(window), tuple):
         raise ValueError(f"window must be None or (center, width) for a series, got {window!r}")
     if uneven not in ("raise", "allow"):
         raise ValueError(f"uneven must be 'raise' or 'allow', got {uneven!r}")

@@ -299,6 +299,19 @@ def test_frames_and_compression(tmp_path, write_dicom, compress):
     np.testing.assert_array_equal(read_dicom(single, frame=0), pixels[0])
 
 
+@pytest.mark.parametrize("compress", [None, (JPEG2000Lossless, "pylibjpeg")])
+@pytest.mark.parametrize("said", [1, 2])
+def test_more_frames_than_the_header_says(tmp_path, write_dicom, compress, said):
+    pixels = np.random.default_rng(2).integers(0, 4000, (3, 40, 48)).astype(np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", pixels, compress=compress)
+    dataset = pydicom.dcmread(path)
+    dataset.NumberOfFrames = said
+    dataset.save_as(path)
+    with pytest.raises(ValueError, match=f"holds more frames than the {said} it says; choose with frame="):
+        read_dicom(path)
+    np.testing.assert_array_equal(read_dicom(path, frame=said - 1), pixels[said - 1])
+
+
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
 def test_other_encodings(tmp_path, write_dicom, stored, syntax):
     path = write_dicom(tmp_path / "a.dcm", stored, syntax=syntax, WindowCenter=100, WindowWidth=500)

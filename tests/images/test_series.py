@@ -252,9 +252,9 @@ def test_bad_choices():
         numbered(4).slices(2, how="middle")
 
 
-@pytest.mark.parametrize("window", ["auto", "full", [(40, 80), (1, 2)], (1, 2, 3)])
+@pytest.mark.parametrize("window", ["auto", "full", [(40, 80), (1, 2)], (1, 2, 3), [(1, 2), (3,)]])
 def test_bad_windows(window):
-    with pytest.raises(ValueError, match=r"window must be None or \(center, width\) for a series"):
+    with pytest.raises(ValueError, match="window must be None"):
         read_dicom_series("unread", window=window)
 
 
