@@ -245,6 +245,8 @@ def build_net(estimator, module, n_logits, n_samples, kind):
     options = {"optimizer__weight_decay": estimator.weight_decay} if estimator.weight_decay else {}
     if estimator.optimizer == "sgd":
         options["optimizer__momentum"] = estimator.momentum
+    if isinstance(estimator.optimizer, str) and device.type in ("cpu", "cuda"):
+        options["optimizer__fused"] = True  # one pass over all weights
     normalization = None
     if estimator.channel_mean_ is not None:
         axes = [1] * (len(estimator.image_shape_) - 1)
