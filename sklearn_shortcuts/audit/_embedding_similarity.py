@@ -84,14 +84,17 @@ def row_similarity(full, masked):
 
 def linear_cka(one, other):
     """Give the linear centered kernel alignment of two embeddings of the same rows, NaN if one is constant."""
+    sizes = [np.linalg.norm(values) for values in (one, other)]
     one, other = one - one.mean(axis=0), other - other.mean(axis=0)
+    if any(np.linalg.norm(values) <= 1e-12 * size for values, size in zip((one, other), sizes)):
+        return float("nan")  # what is left of a constant is rounding
     if len(one) < one.shape[1]:  # the same number from the smaller matrices
         gram, other_gram = one @ one.T, other @ other.T
         above, below = (gram * other_gram).sum(), np.linalg.norm(gram) * np.linalg.norm(other_gram)
     else:
         above = np.linalg.norm(other.T @ one) ** 2
         below = np.linalg.norm(one.T @ one) * np.linalg.norm(other.T @ other)
-    return float(above / below) if below > 0 else float("nan")
+    return float(above / below)
 
 
 def similarity_table(embeddings, target, folds):
