@@ -179,13 +179,18 @@ class ImageFiles(RowSource):
         Returns
         -------
         list of tuple of int
-            Height and width as displayed.
+            Height and width as displayed; ``(0, 0)`` where the file cannot be read and that is no error.
         """
 
         def read(row):
             path = self.paths[row][0]
-            with naming_row(row), naming(path):
-                return read_header(path).shape
+            try:
+                with naming_row(row), naming(path):
+                    return read_header(path).shape
+            except (OSError, ValueError):
+                if self.on_error == "raise":
+                    raise
+                return (0, 0)
 
         return thread_map(read, rows, self.n_threads)
 

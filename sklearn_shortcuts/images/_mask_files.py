@@ -39,8 +39,8 @@ class MaskFiles(RowSource):
         How boxes are written.
     original_shapes : ImageFiles, tuple of int or array-like of shape (n, 2), default=None
         ``(height, width)`` of the images before resizing, in which run lengths, boxes and polygons are given; a
-        reader of images is asked for them row by row. By default files have the size of their image, and the others
-        are given in ``shape``.
+        reader of images is asked for them row by row, and the mask of an image that it gives as blank is blank too. By
+        default files have the size of their image, and the others are given in ``shape``.
     resize : {"letterbox", "stretch", "crop"}, default="letterbox"
         As for the images.
     missing : {"unknown", "empty"}, default="unknown"
@@ -216,6 +216,8 @@ class MaskFiles(RowSource):
         return shapes.original_shapes(rows)
 
     def _draw(self, row, original):
+        if original == (0, 0):  # the image could not be read and is blank
+            return np.zeros(self._size, dtype=bool)
         with naming_row(row):
             if self.kind == "path":
                 return self._read_files(row, original)

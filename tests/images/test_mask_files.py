@@ -1,6 +1,5 @@
 """Masks that stay on their images."""
 
-import json
 import pickle
 
 import numpy as np
@@ -171,6 +170,18 @@ def test_a_bad_entry_names_its_row(kind, bad):
     assert "row 0" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["path", "box"])
+def test_the_mask_of_a_blank_image_is_blank(tmp_path, kind):
+    names = write_discs(tmp_path)
+    images = ImageFiles([*names[:2], "nowhere.png"], root=tmp_path, size=16, on_error="warn")
+    sources = names if kind == "path" else [(0, 0, 5, 5)] * 3
+    masks = MaskFiles(sources, 16, kind=kind, root=tmp_path, original_shapes=images)
+    assert masks[:].any(axis=(1, 2)).tolist() == [True, True, False]
+    strict = ImageFiles([*names[:2], "nowhere.png"], root=tmp_path, size=16)
+    with pytest.raises(FileNotFoundError, match=r"row 2: .*nowhere\.png: there is no such file"):
+        MaskFiles(sources, 16, kind=kind, root=tmp_path, original_shapes=strict)[:]
+
+
 def test_key_changes_with_content(tmp_path):
     names = write_discs(tmp_path)
     images = ImageFiles(names, root=tmp_path, size=16)
@@ -187,4 +198,3 @@ def test_key_changes_with_content(tmp_path):
     more[1, 1000] = 1  # in the part that is left out when an array is printed
     kinds += [key(sources=list(boxes), kind="box"), key(sources=list(more), kind="box")]
     assert len(set(kinds)) == len(kinds)
-    assert json.dumps(kinds)
