@@ -211,7 +211,7 @@ def _render_gray(dataset, stored, frame_numbers, window, output_range, dtype):
         places = [(slice(None), [dataset])]
     parts = [(groups, *_modality(dataset, groups, stored[rows])) for rows, groups in places]
     if window is None:
-        return np.concatenate([_measured(*part, dtype) for _, *part in parts])
+        return _joined([_measured(*part, dtype) for _, *part in parts])
     padding = _padding(dataset, stored)
     bottom, top = output_range
     if dataset.PhotometricInterpretation == "MONOCHROME1":
@@ -229,11 +229,14 @@ def _render_gray(dataset, stored, frame_numbers, window, output_range, dtype):
             rendered.append(scale(*view))
         else:
             rendered.append(scale_linear(view, 0.0, 1.0, output_range, dtype))
-    result = np.concatenate(rendered)
+    result = _joined(rendered)
     if padding is not None:
-        over_channels = padding if result.ndim == 3 else padding[:, None]
-        result[np.broadcast_to(over_channels, result.shape)] = bottom
+        np.copyto(result, dtype.type(bottom), where=padding if result.ndim == 3 else padding[:, None])
     return result
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def functional_groups(dataset, number):
@@ -282,7 +285,8 @@ def _padding(dataset, stored):
     ends = [int(first), int(first if last is None else last)]
     if stored.dtype.kind == "i":  # many writers give a negative value as the unsigned one with the same bits
         ends = [end - 2 ** (8 * stored.itemsize) if end > np.iinfo(stored.dtype).max else end for end in ends]
-    padding = (stored >= min(ends)) & (stored <= max(ends))
+    low, high = min(ends), max(ends)
+    padding = stored == low if low == high else (stored >= low) & (stored <= high)
     return padding if padding.any() else None
 
 
