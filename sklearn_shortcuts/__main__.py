@@ -8,7 +8,9 @@ def main(arguments=None):
     """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m sklearn_shortcuts", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="run the main job on generated and real images; write pictures and a report")
+    demo = commands.add_parser(
+        "demo", help="run the main job on generated and real images; write pictures and a report"
+    )
     demo.add_argument("--output", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
     demo.add_argument(
         "--data",
