@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ._inputs import is_scaled
+
 _DEFAULT_THREADS = 2
 
 
@@ -73,7 +75,7 @@ class RowReader(Dataset):
         return self._images(images, len(index)), fields
 
     def _images(self, images, n_rows):
-        if images.dtype == np.uint16:
+        if is_scaled(images.dtype) and images.dtype.itemsize == 2:
             images = images / self._array_dtype(np.iinfo(np.uint16).max)
         elif images.dtype != np.uint8:
             images = images.astype(self._array_dtype, copy=False)

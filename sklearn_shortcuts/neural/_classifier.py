@@ -5,12 +5,13 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from ._batches import RowReader
-from ._inputs import check_images
+from ._inputs import check_images, is_scaled
 from ._persistence import PersistenceMixin
 from ._prediction import PredictionMixin
 from ._runtime import draw_seed, make_random_state, own_random_state, parameter_dtype, resolve_device
@@ -335,7 +336,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
             warnings.warn("masks are given, but neither criterion nor penalty uses them", UserWarning, stacklevel=3)
         fields = {"y": codes, **row_fields(rows, wanted, masks=masks)}
         if reset:
-            self._scaled_type = np.dtype(rows.images.dtype) if rows.images.dtype.kind == "u" else None
+            self._scaled_type = np.dtype(rows.images.dtype) if is_scaled(rows.images.dtype) else None
             self._seeds = np.random.RandomState(draw_seed(make_random_state(self.random_state)))
         seed = draw_seed(self._seeds)
         with own_random_state(seed, resolve_device(self.device)):
@@ -379,7 +380,9 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     def _reader(self, rows, fields=(), index=None):
         if not isinstance(fields, dict):
             fields = row_fields(rows, fields, masks=None)
-        on_gpu = resolve_device(self.device).type == "cuda"
+        # A classifier that was trained on a GPU may have been unpickled where there is none.
+        device = self.net_.device if hasattr(self, "net_") else resolve_device(self.device)
+        on_gpu = torch.device(device).type == "cuda"
         return RowReader(rows, parameter_dtype(self.precision), index=index, fields=fields, pin_memory=on_gpu)
 
     def _encode(self, y, names, used, classes, *, reset, partial):
@@ -444,5 +447,7 @@ def _field(rows, name, given):
 def _history(net):
     columns = ["epoch", "train_loss", "train_criterion", "train_penalty", "valid_loss"]
     finished = [epoch for epoch in net.history if "dur" in epoch]
-    table = {name: [epoch[name] for epoch in finished] for name in columns if finished and name in finished[-1]}
+    # Epochs of one net may have been trained with and without penalty or held-out rows.
+    used = [name for name in columns if name in columns[:2] or any(name in epoch for epoch in finished)]
+    table = {name: [epoch.get(name, np.nan) for epoch in finished] for name in used}
     return pd.DataFrame({**table, "seconds": [epoch["dur"] for epoch in finished]})

@@ -28,7 +28,7 @@ class Criterion(BaseEstimator):
 
     - ``"X"``: images as the network got them, shape (n, C, H, W) or (n, C, T);
     - ``"y"``: class positions, int64 of shape (n,), or 0/1 of shape (n, n_labels);
-    - ``"index"``: row numbers within the X given to ``fit``, on the CPU and on the device alike int64 of shape (n,);
+    - ``"index"``: row numbers within the X given to ``fit``, int64 of shape (n,);
     - ``"sample_weight"``: weights with mean 1 over the training rows, only if there are any;
     - ``"label_weight"``: shape (n, n_labels), only for several labels with ``class_weight``;
     - the named ``fields``.

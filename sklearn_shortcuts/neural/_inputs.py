@@ -94,6 +94,8 @@ def _check_array(estimator, X, precision, reset):
         X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
     elif isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) >= 2:
         X = _stack(X)
+    elif isinstance(X, np.ndarray) and not X.dtype.isnative:
+        X = X.astype(X.dtype.newbyteorder("="))
     dtype = [np.float64 if precision == "float64" else np.float32, *_KEPT_DTYPES]
     n_axes = len(X.shape) if hasattr(X, "shape") else 2
     if n_axes <= 2:
@@ -107,6 +109,11 @@ def _check_array(estimator, X, precision, reset):
     row_shape = X.shape[1:] if n_axes == 4 else (1, *X.shape[1:])
     _check_features(estimator, len(X), row_shape, reset)
     return X, row_shape
+
+
+def is_scaled(dtype):
+    """Whether images of a type are divided by the largest value of the type: unsigned integers up to 16 bits."""
+    return dtype.kind == "u" and dtype.itemsize <= 2
 
 
 def _stack(images):

@@ -81,6 +81,7 @@ class ClassifierNet(NeuralNet):
 
     def initialize(self):
         super().initialize()
+        self._set_training(False)
         # The fitted parts end in "_"; a second reference would be pickled as a second copy.
         self.module = self.criterion = self.penalty = None
         return self
@@ -129,6 +130,7 @@ class ClassifierNet(NeuralNet):
                 stacklevel=2,
             )
         self.notify("on_train_end", X=None, y=None)
+        self._set_training(False)  # whoever looks at the network from outside finds it as it predicts
         for epoch in self.history:
             epoch["batches"] = []  # one entry per training step, which nobody needs any more
 

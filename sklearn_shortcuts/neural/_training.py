@@ -229,10 +229,10 @@ def build_net(estimator, module, n_logits, n_samples, kind):
     """
     criterion, penalty = build_objectives(estimator, n_logits, n_samples, kind)
     needs_input_grad = bool(getattr(estimator.penalty, "needs_input_grad", False))
-    if estimator.compile and needs_input_grad:
+    if estimator.compile and (needs_input_grad or hasattr(penalty, "watch")):
         raise ValueError(
-            f"compile=True does not go with penalty={type(estimator.penalty).__name__}: torch.compile cannot "
-            f"differentiate twice"
+            f"compile=True does not go with penalty={type(estimator.penalty).__name__}: compiled networks can neither "
+            f"be differentiated twice nor be watched by hooks"
         )
     device = resolve_device(estimator.device)
     dtype = parameter_dtype(estimator.precision)

@@ -80,12 +80,14 @@ def test_index_and_fields_are_those_of_the_chosen_rows():
     assert fields["name"].tolist() == ["f", "e"]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int64", "float16", "float32", "float64", ">f4", "bool"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "uint16", "int16", "int64", "float16", "float32", "float64", ">f4", ">u2", "bool"]
+)
 def test_types_are_read_as_they_are_meant(dtype):
     values = np.array([0, 1]) if dtype == "bool" else np.array([0, 100])
     images = np.broadcast_to(values.astype(dtype)[:, None, None], (2, 3, 3))
     tensor, _ = make_reader(images).read(np.array([1, 0]))
-    scale = 65535 if dtype == "uint16" else 1
+    scale = 65535 if np.dtype(dtype).kind == "u" and np.dtype(dtype).itemsize == 2 else 1
     assert tensor.dtype == (torch.uint8 if dtype == "uint8" else torch.float32)
     np.testing.assert_allclose(tensor[:, 0, 0, 0], values[::-1].astype(float) / scale, rtol=1e-6)
 

@@ -1,5 +1,6 @@
 """NeuralImageClassifier: learning, targets, weights, going on, stopping, randomness."""
 
+import functools
 import pickle
 
 import joblib
@@ -285,6 +286,25 @@ def test_ctrl_c_leaves_a_fitted_classifier_and_a_warning(spots):
     assert classifier.n_iter_ == 1
     assert classifier.predict_proba(images).shape == (48, 2)
     assert pickle.loads(pickle.dumps(classifier)).n_iter_ == 1
+
+
+def test_ctrl_c_in_the_first_epoch(spots):
+    images, codes = spots()
+    classifier = model(module=functools.partial(InterruptedNetwork, n=2))
+    with pytest.warns(UserWarning, match="interrupted in epoch 1"):
+        classifier.fit(images, codes)
+    assert classifier.n_iter_ == 0
+    assert classifier.history_.columns.tolist() == ["epoch", "train_loss", "seconds"]
+    assert classifier.predict(images).shape == (48,)
+
+
+def test_real_digits_are_learned_from_bytes(real_data):
+    with np.load(real_data / "mnist10k" / "mnist_t10k.npz", allow_pickle=False) as file:
+        arrays = {file[name].ndim: file[name] for name in file.files}
+    images, digits = arrays[3], arrays[1]
+    assert images.dtype == np.uint8
+    fitted = NeuralImageClassifier(max_epochs=4, lr=0.01, random_state=0).fit(images[:1500], digits[:1500])
+    assert fitted.score(images[9000:], digits[9000:]) > 0.9
 
 
 def test_a_loss_that_is_not_finite_says_what_to_lower(spots):

@@ -152,6 +152,17 @@ def test_a_penalty_changes_what_is_learned_and_is_reported_apart(spots):
     assert all(weight.grad is None or weight.grad.isfinite().all() for weight in held.module_.parameters())
 
 
+def test_a_penalty_may_come_later(spots):
+    images, codes = spots()
+    bunch = ImageBunch(images, masks=np.ones((48, 16, 16)))
+    fitted = model(warm_start=True).fit(bunch, codes)
+    module = fitted.module_
+    history = fitted.set_params(penalty=InputGradient(0.1)).fit(bunch, codes).history_
+    assert fitted.module_ is module
+    assert history.train_penalty.isna().tolist() == [True, True, False, False]
+    assert history.train_loss.notna().all()
+
+
 def test_penalties_see_activations_of_the_same_forward_pass(spots):
     images, codes = spots()
 
@@ -176,6 +187,8 @@ def test_penalties_see_activations_of_the_same_forward_pass(spots):
     assert all(fitted.net_.penalty_.ok)
     assert len(fitted.net_.penalty_.ok) == 6
     assert not fitted.module_.pool._forward_hooks
+    with pytest.raises(ValueError, match="nor be watched by hooks"):
+        model(penalty=Activations(), compile=True).fit(images, codes)
 
 
 class _Removing:

@@ -64,6 +64,16 @@ def test_unsigned_integers_are_scaled_by_the_largest_of_their_type(spots, dtype)
         fitted.predict(whole.astype(float))
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">f4", ">i2"])
+def test_byte_order_does_not_matter(spots, dtype):
+    images, codes = spots(n=16)
+    given = (images * 100).astype(dtype)
+    native = given.astype(given.dtype.newbyteorder("="))
+    expected = model().fit(native, codes).predict_proba(native)
+    np.testing.assert_array_equal(model().fit(given, codes).predict_proba(given), expected)
+    np.testing.assert_array_equal(model().fit(ImageBunch(given), codes).predict_proba(given), expected)
+
+
 def test_feature_names_are_those_of_the_table(spots):
     images, codes = spots(n=16, size=4)
     frame = pd.DataFrame(images.reshape(16, -1), columns=[f"pixel {i}" for i in range(16)])

@@ -171,6 +171,7 @@ def test_the_given_network_is_copied(spots, build):
         assert value.dtype == torch.float32
     assert fitted.module_ is not network
     assert network.training
+    assert not any(layer.training for layer in fitted.module_.modules())
 
 
 class Needy(Penalty):
