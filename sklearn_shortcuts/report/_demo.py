@@ -1,4 +1,4 @@
-"""The demonstration: the main job on generated radiographs, bundled DICOM slices and, if there are any, real studies."""
+"""The demonstration: the main job on generated radiographs, on bundled DICOM slices and on real studies."""
 
 import os
 import time
