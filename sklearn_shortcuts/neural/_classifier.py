@@ -333,7 +333,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         codes = self._encode(y, names, weights.used, classes, reset=reset, partial=partial)
         wanted = objective_fields(self)
         if masks is not None and not {"masks", "has_mask"} & set(wanted):
-            warnings.warn("masks are given, but neither criterion nor penalty uses them", UserWarning, stacklevel=3)
+            warnings.warn("masks are given, but neither criterion nor penalty uses them", UserWarning, stacklevel=4)
         fields = {"y": codes, **row_fields(rows, wanted, masks=masks)}
         if reset:
             self._scaled_type = np.dtype(rows.images.dtype) if is_scaled(rows.images.dtype) else None
@@ -347,7 +347,8 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
             fields.update(weight_fields(weights, self.class_weight, self._encoding, codes, train))
             reader = self._reader(rows, fields, train)
             if reset:
-                self._learn_normalization(reader)
+                weighted = {} if weights.sample_weight is None else {"sample_weight": weights.sample_weight}
+                self._learn_normalization(self._reader(rows, weighted, train))
             net = self._make_net(len(rows), reset=reset)
             net.rng = np.random.default_rng(seed)
             net.augmentation = self.augmentation
@@ -373,7 +374,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
                 f"{np.iinfo(self._scaled_type).max}, but X holds floating-point images beyond 1, which are taken as "
                 f"they are",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         return rows
 
@@ -422,18 +423,15 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     def _make_net(self, n_samples, *, reset):
         """A net for so many rows: new, or that of the last fit as far as parameters and rows allow."""
         kind = self._encoding.kind
-        mine = choices(self)
         if reset:
             module, self._n_logits = build_module(self, kind, self._encoding.n_outputs)
-            net = build_net(self, module, self._n_logits, n_samples, kind)
-        else:
-            net = self.net_
-            if mine != self._net_choices:
-                net = build_net(self, net.module_, self._n_logits, n_samples, kind)
-            elif n_samples != self._n_samples:
-                net = renew_objectives(net, self, self._n_logits, n_samples, kind)
-            net.history = self.net_.history
-        self._net_choices, self._n_samples = mine, n_samples
+            return build_net(self, module, self._n_logits, n_samples, kind)
+        net = self.net_
+        if choices(self) != net.choices:
+            net = build_net(self, net.module_, self._n_logits, n_samples, kind)
+        elif n_samples != net.n_samples:
+            net = renew_objectives(net, self, self._n_logits, n_samples, kind)
+        net.history = self.net_.history
         return net
 
 

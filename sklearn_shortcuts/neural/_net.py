@@ -38,6 +38,10 @@ class ClassifierNet(NeuralNet):
         Threads that read ahead.
     rng : numpy.random.Generator or None
         Shuffles and augments.
+    choices : str
+        What it was made of, see :func:`choices`.
+    n_samples : int
+        Number of rows that criterion and penalty were built for.
     """
 
     augmentation = None
@@ -127,7 +131,7 @@ class ClassifierNet(NeuralNet):
                 f"training was interrupted in epoch {len(self.history)}; the classifier keeps the weights it had then "
                 f"and can be used",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=5,
             )
         self.notify("on_train_end", X=None, y=None)
         self._set_training(False)  # whoever looks at the network from outside finds it as it predicts
@@ -258,7 +262,7 @@ class ClassifierNet(NeuralNet):
                     f"the device has not enough memory to predict {len(X)} rows at once; going on with smaller "
                     f"batches. A lower batch_size avoids the detour",
                     UserWarning,
-                    stacklevel=2,
+                    stacklevel=6,
                 )
             self._part_size = size
             if X.device.type == "cuda":

@@ -17,11 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from .._version import __version__
 from ._runtime import own_random_state, parameter_dtype, resolve_device
 from ._targets import TargetEncoding
-from ._training import build_module, build_net, choices
+from ._training import build_module, build_net
 
 _FORMAT = 1
 _PACKAGE = __name__.partition(".")[0]
-_STATE = ("image_shape_", "n_features_in_", "channel_mean_", "channel_std_", "n_iter_", "_n_samples")
+_STATE = ("image_shape_", "n_features_in_", "channel_mean_", "channel_std_", "n_iter_")
 
 
 class PersistenceMixin:
@@ -54,6 +54,7 @@ class PersistenceMixin:
             "target_dtype": np.dtype(self._encoding.dtype).str,
             "scaled_type": None if self._scaled_type is None else self._scaled_type.str,
             "feature_names": _encode(getattr(self, "feature_names_in_", None)),
+            "n_samples": self.net_.n_samples,
             "history": self.history_.to_dict("list"),
             "random_state": _encode(self._seeds),
         }
@@ -126,12 +127,11 @@ class PersistenceMixin:
                 estimator, kind, estimator._encoding.n_outputs, load_weights=False
             )
             _load_weights(module.to(parameter_dtype(estimator.precision)), weights, path)
-            estimator.net_ = build_net(estimator, module, estimator._n_logits, estimator._n_samples, kind)
+            estimator.net_ = build_net(estimator, module, estimator._n_logits, content["n_samples"], kind)
         for epoch in estimator.history_.rename(columns={"seconds": "dur"}).to_dict("records"):
             estimator.net_.history.new_epoch()
             for name, value in epoch.items():
                 estimator.net_.history.record(name, value)
-        estimator._net_choices = choices(estimator)
         return estimator
 
 

@@ -31,7 +31,7 @@ def hold_out(codes, groups, fraction, seed):
     n_units = len(codes) if groups is None else len(np.unique(groups))
     if n_units < 2:
         unit = "row" if groups is None else "group"
-        warnings.warn(f"early_stopping: only one {unit}, so nothing is held out", UserWarning, stacklevel=4)
+        warnings.warn(f"early_stopping: only one {unit}, so nothing is held out", UserWarning, stacklevel=6)
         return np.arange(len(codes)), None
     # At least one row or group on either side, whatever the fraction.
     n_held_out = min(max(1, round(fraction * n_units)), n_units - 1)
@@ -48,7 +48,7 @@ def hold_out(codes, groups, fraction, seed):
             f"early_stopping: too few rows or groups of a class to hold out a share of {fraction} with all classes in "
             f"proportion; the held-out rows are chosen without regard to the classes",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
         split = next(plain.split(strata, strata, groups))
     return split

@@ -270,6 +270,7 @@ def build_net(estimator, module, n_logits, n_samples, kind):
         verbose=int(estimator.verbose),
         **options,
     )
+    net.choices, net.n_samples = choices(estimator), n_samples
     return net.initialize()
 
 
@@ -296,6 +297,7 @@ def renew_objectives(net, estimator, n_logits, n_samples, kind):
         return build_net(estimator, net.module_, n_logits, n_samples, kind)
     net.criterion_ = criterion.to(net.device)
     net.penalty_ = penalty
+    net.n_samples = n_samples
     return net
 
 

@@ -196,6 +196,27 @@ def test_warm_start_keeps_the_optimizer_unless_the_objective_changes(spots):
     assert fitted.n_iter_ == 6
 
 
+class Fragile(CrossEntropy):
+    """Fails as long as it is told to."""
+
+    broken = True
+
+    def build(self, n_samples, n_outputs, kind):
+        if self.broken:
+            return nn.Identity()  # cannot be called with a batch
+        return super().build(n_samples, n_outputs, kind)
+
+
+def test_a_failed_warm_start_does_not_count(spots, monkeypatch):
+    images, codes = spots()
+    fitted = model(max_epochs=2, warm_start=True).fit(images, codes)
+    fitted.set_params(criterion=Fragile(0.5))
+    with pytest.raises(TypeError):
+        fitted.fit(images, codes)
+    monkeypatch.setattr(Fragile, "broken", False)
+    assert fitted.fit(images, codes).net_.criterion_.label_smoothing == 0.5
+
+
 def test_partial_fit_adds_one_epoch_and_knows_all_classes(spots):
     images, codes = spots(n_classes=3)
     fitted = model()

@@ -56,6 +56,8 @@ def test_only_training_rows_count_and_the_network_gets_normalized_rows(spots):
     seen = torch.cat([batch["X"] for batch in fitted.iter_batches(images, batch_size=7)]).numpy()
     np.testing.assert_allclose(seen.mean((0, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(seen.std((0, 2, 3)), 1, rtol=1e-5)
+    balanced = NeuralImageClassifier(class_weight={0: 9.0, 1: 1.0}, **parameters).fit(images, codes)
+    np.testing.assert_array_equal(balanced.channel_mean_, fitted.channel_mean_)
     weights = np.arange(40) % 2
     part = NeuralImageClassifier(**parameters).fit(images, codes * (np.arange(40) // 20), sample_weight=weights)
     np.testing.assert_allclose(part.channel_mean_, images[1::2].mean((0, 2, 3)), rtol=1e-5)
