@@ -17,15 +17,16 @@ class FoldAUC:
     """Areas of several models per fold, averaged over the folds, with intervals and tests on them.
 
     Predictions of differently trained models cannot be pooled before they are ranked, so every fold gets its own
-    areas, which are averaged. Two estimates of the variance of such an average are made, and the larger one counts:
+    areas, which are averaged. The (clustered) DeLong covariances of the folds are summed as for independent folds,
+    and doubled if the folds train on each other's test rows: a pair of rows in different folds is then scored twice,
+    each time by a model that saw the other row; where models have learned nothing but noise, both scores say the
+    same, and the variance of the average is twice the sum. Without the factor, a one-sided test of models without
+    signal at level 0.025 rejects in 6 to 10 % of the cases.
 
-    * the (clustered) DeLong covariances of the folds, summed as for independent folds, times two if the folds train
-      on each other's test rows. A pair of rows in different folds is then scored twice, each time by a model that
-      saw the other row; where a model has learned nothing but noise, both scores say the same, and the variance of
-      the average is up to twice the sum. Without the factor, a one-sided test of a model without signal at level
-      0.025 rejects in 6 to 10 % of the cases instead of 2.5 %.
-    * the variance between the folds with the correction of Nadeau and Bengio for overlapping training sets, which
-      also counts what differs between trainings (initial weights, unlucky folds).
+    That is the variance of one average. Of a difference (or ratio) of averages, what differs between trainings
+    (initial weights, an unlucky fold) may be all there is to see. There the variance between the folds, with the
+    correction of Nadeau and Bengio for overlapping training sets, counts where it is larger. A test against chance
+    needs no such care: without any signal every model has an expected area of one half, however it was trained.
 
     Parameters
     ----------
@@ -96,16 +97,18 @@ class FoldAUC:
             deviations = self.fold_auc - self.mean
             self._between = deviations.T @ deviations / (n_folds - 1) * (1 / n_folds + test_share)
 
-    def standard_error(self, contrast):
-        """Give the standard error of a linear combination of the averages."""
-        within, between = contrast @ self._within @ contrast, contrast @ self._between @ contrast
-        error = math.sqrt(max(within, between, 0.0))
-        return error if error > _ZERO else 0.0
+    def standard_error(self, column):
+        """Give the standard error of one average, for the models at hand."""
+        return _root(self._within[column, column])
+
+    def contrast_error(self, contrast):
+        """Give the standard error of a linear combination of the averages, for other models trained alike."""
+        return _root(max(contrast @ self._within @ contrast, contrast @ self._between @ contrast))
 
     def interval(self, column, confidence_level):
         """Give the confidence limits of one average, within [0, 1]."""
         tail = (1 - confidence_level) / 2
-        mean, error = self.mean[column], self.standard_error(self._unit(column))
+        mean, error = self.mean[column], self.standard_error(column)
         if min(mean, 1 - mean) < _ZERO:
             # All folds are separated perfectly: the exact limit of the disjoint pairs of rows, all of them in order.
             bound = tail ** (1 / self._pairs)
@@ -129,17 +132,15 @@ class FoldAUC:
 
         The test is made on the logit scale, as is the interval, so that they agree.
         """
-        mean, error = self.mean[column], self.standard_error(self._unit(column))
+        mean, error = self.mean[column], self.standard_error(column)
         if error == 0:
             return math.exp(self._log_separation) if mean > 1 - _ZERO else 1.0
-        if min(mean, 1 - mean) < _ZERO:
-            return float(mean < 0.5)
         return float(norm.sf(logit(mean) * mean * (1 - mean) / error))
 
     def difference_pvalue(self, column, other, alternative="two-sided"):
         """Give the p-value of the hypothesis that two averages are equal, or that the first is at most the other."""
         difference = self.mean[column] - self.mean[other]
-        error = self.standard_error(self._unit(column) - self._unit(other))
+        error = self.contrast_error(self._unit(column) - self._unit(other))
         if error == 0:
             separated = math.exp(self._log_separation)  # areas of 1, 0.5 or 0 have no estimated variance
             greater = separated if difference > _ZERO else 1.0
@@ -150,7 +151,7 @@ class FoldAUC:
     def difference_interval(self, column, other, confidence_level):
         """Give the confidence limits of a difference of two averages."""
         difference = self.mean[column] - self.mean[other]
-        reach = norm.isf((1 - confidence_level) / 2) * self.standard_error(self._unit(column) - self._unit(other))
+        reach = norm.isf((1 - confidence_level) / 2) * self.contrast_error(self._unit(column) - self._unit(other))
         return float(max(difference - reach, -1)), float(min(difference + reach, 1))
 
     def ratio_interval(self, column, other, confidence_level):
@@ -158,7 +159,7 @@ class FoldAUC:
         above, below = self.mean[column], self.mean[other]
         if min(above, below) < _ZERO:
             return math.nan, math.nan
-        error = self.standard_error(self._unit(column) / above - self._unit(other) / below)
+        error = self.contrast_error(self._unit(column) / above - self._unit(other) / below)
         reach = norm.isf((1 - confidence_level) / 2) * error
         return float(above / below * math.exp(-reach)), float(above / below * math.exp(reach))
 
@@ -166,6 +167,11 @@ class FoldAUC:
         contrast = np.zeros(len(self.mean))
         contrast[column] = 1.0
         return contrast
+
+
+def _root(variance):
+    error = math.sqrt(max(variance, 0.0))
+    return error if error > _ZERO else 0.0
 
 
 def _replicates(positive, scores, group_index, components, n_resamples, seed):

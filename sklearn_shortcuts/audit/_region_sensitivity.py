@@ -150,9 +150,10 @@ class RegionSensitivity(BaseEstimator):
     Notes
     -----
     AUCs are computed per fold and averaged, because scores of different models cannot be ranked together. Their
-    variance is the larger of two estimates: the sum of the folds' DeLong covariances (clustered by ``groups``), doubled
-    because folds that train on each other's test rows are not independent, and the variance between folds with the
-    correction of Nadeau and Bengio [2]_. Intervals and tests against chance are on the logit scale.
+    variance is the sum of the folds' DeLong covariances (clustered by ``groups`` [3]_), doubled because folds that
+    train on each other's test rows are not independent. Intervals and tests against chance are on the logit scale and
+    hold for the models that were trained; ``std`` shows how much these differ. Differences and ratios of cells take the
+    variance between folds with the correction of Nadeau and Bengio [2]_ where that is larger.
 
     A test of the full-image model on masked images alone cannot tell a shortcut from images unlike any it has seen;
     this is why models are trained on every masking.
@@ -403,7 +404,7 @@ class RegionSensitivity(BaseEstimator):
 
             results = tqdm(results, total=len(jobs), desc="region sensitivity", unit="training")
         scores, embeddings = {}, []
-        for job, (by_masking, embedded) in zip(jobs, results):
+        for (by_masking, embedded), job in zip(results, jobs):  # in this order the bar is told of the end
             for name, values in by_masking.items():
                 table = scores.setdefault((job.masking, name), np.full(target.positive.shape, np.nan))
                 table[job.test] = values
@@ -465,8 +466,6 @@ class RegionSensitivity(BaseEstimator):
 
 def _known(names, allowed, parameter):
     """Check names and give them as a list without repeats."""
-    if isinstance(names, str):
-        raise ValueError(f"{parameter} must be a sequence of names, got the text {names!r}; write ({names!r},)")
     for name in names:
         if name not in allowed:
             raise ValueError(f"{parameter}: {name!r} is not one of {list(allowed)}")

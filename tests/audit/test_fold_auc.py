@@ -38,12 +38,12 @@ def test_average_and_variance_over_folds(two_models):
     np.testing.assert_allclose(areas.mean, np.mean(by_hand, axis=0))
     within = 2 * sum(auc_covariance(positive[fold == f], scores[fold == f])[1] for f in range(3)) / 9
     between = (1 / 3 + 0.5) * np.cov(np.transpose(by_hand))
-    for contrast in ([1, 0], [0, 1], [1, -1]):
-        contrast = np.array(contrast, float)
-        expected = max(contrast @ within @ contrast, contrast @ between @ contrast)
-        assert areas.standard_error(contrast) == pytest.approx(np.sqrt(expected))
+    np.testing.assert_allclose([areas.standard_error(0) ** 2, areas.standard_error(1) ** 2], np.diag(within))
+    difference = np.array([1.0, -1.0])
+    expected = max(difference @ within @ difference, difference @ between @ difference)
+    assert areas.contrast_error(difference) == pytest.approx(np.sqrt(expected))
     independent = FoldAUC(positive, scores, fold, reciprocal=False)
-    assert independent._within == pytest.approx(within / 2)
+    assert independent.standard_error(0) == pytest.approx(areas.standard_error(0) / np.sqrt(2))
 
 
 def test_test_and_interval_agree(two_models):
@@ -60,7 +60,7 @@ def test_ratio_interval_is_the_delta_method(two_models):
     areas = FoldAUC(positive, scores, fold)
     low, high = areas.ratio_interval(1, 0, 0.95)
     ratio = areas.mean[1] / areas.mean[0]
-    error = areas.standard_error(np.array([-1 / areas.mean[0], 1 / areas.mean[1]]))
+    error = areas.contrast_error(np.array([-1 / areas.mean[0], 1 / areas.mean[1]]))
     np.testing.assert_allclose(np.log([low, high]), np.log(ratio) + 1.959964 * error * np.array([-1, 1]), rtol=1e-6)
 
 
@@ -90,7 +90,7 @@ def test_patients_widen_the_interval():
     scores = (0.5 * positive + rng.normal(size=60)[patient] + 0.1 * rng.normal(size=240))[:, None]
     fold = patient % 4 // 2
     naive, clustered = FoldAUC(positive, scores, fold), FoldAUC(positive, scores, fold, patient)
-    ratio = clustered.standard_error(np.ones(1)) / naive.standard_error(np.ones(1))
+    ratio = clustered.standard_error(0) / naive.standard_error(0)
     assert 1.7 < ratio < 2.1  # four copies of one row would double it
 
 
@@ -98,10 +98,9 @@ def test_bootstrap_agrees_with_delong(two_models):
     positive, scores, fold = two_models
     delong = FoldAUC(positive, scores, fold)
     bootstrap = FoldAUC(positive, scores, fold, n_resamples=2000, random_state=0)
-    for contrast in ([1.0, 0], [1.0, -1]):
-        assert bootstrap.standard_error(np.array(contrast)) == pytest.approx(
-            delong.standard_error(np.array(contrast)), rel=0.15
-        )
+    assert bootstrap.standard_error(0) == pytest.approx(delong.standard_error(0), rel=0.15)
+    difference = np.array([1.0, -1.0])
+    assert bootstrap.contrast_error(difference) == pytest.approx(delong.contrast_error(difference), rel=0.15)
     np.testing.assert_allclose(bootstrap.interval(0, 0.95), delong.interval(0, 0.95), atol=0.03)
     again = FoldAUC(positive, scores, fold, n_resamples=2000, random_state=0)
     assert again.interval(0, 0.95) == bootstrap.interval(0, 0.95)
@@ -134,9 +133,21 @@ def test_size_of_the_test_against_chance(per_patient):
         positive, scores, fold, groups, share = _null_areas(rng, n=80 * per_patient, per_patient=per_patient)
         areas = FoldAUC(positive, scores, fold, groups, test_share=share)
         rejected += areas.chance_pvalue(0) <= 0.025
-        rejected_if_independent += norm.sf((areas.mean[0] - 0.5) / np.sqrt(areas._within[0, 0] / 2)) <= 0.025
+        rejected_if_independent += norm.sf((areas.mean[0] - 0.5) / areas.standard_error(0) * np.sqrt(2)) <= 0.025
     assert rejected / 300 <= 0.043  # 0.025 and two standard errors of the simulation
     assert rejected_if_independent / 300 > 0.05  # without the factor for reciprocal folds
+
+
+def test_one_unlucky_training():
+    """A fold whose model failed does not hide what the others found, but differences say how uncertain they are."""
+    rng = np.random.default_rng(0)
+    positive, fold = np.tile([True, False], 90), np.repeat([0, 1, 2], 60)
+    good = 3.0 * positive + rng.normal(size=180)
+    unlucky = np.where(fold == 2, rng.normal(size=180), good)
+    areas = FoldAUC(positive, np.column_stack([good, unlucky]), fold, test_share=0.5)
+    assert areas.chance_pvalue(1) < 1e-4
+    assert areas.interval(1, 0.95)[0] > 0.65
+    assert areas.difference_pvalue(0, 1) > 0.05
 
 
 def test_logit_scale(two_models):

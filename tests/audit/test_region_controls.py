@@ -45,7 +45,7 @@ def test_columns_of_any_kind(study):
 
 
 def test_categories_unseen_in_training(study):
-    _, y, target, folds = study
+    _, _, target, folds = study
     table = pd.DataFrame({"site": [f"site {row}" for row in range(200)]})
     assert np.isfinite(metadata_scores(table, target, folds)).all()
 

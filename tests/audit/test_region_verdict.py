@@ -74,9 +74,7 @@ def test_box_stands_in_for_the_region():
 
 def test_labels_are_corrected_for_each_other():
     weak = next(
-        folded
-        for seed in range(200)
-        if 0.01 < (folded := areas(without=0.4, seed=seed)).chance_pvalue(1) < 0.025
+        folded for seed in range(200) if 0.01 < (folded := areas(without=0.4, seed=seed)).chance_pvalue(1) < 0.025
     )
     assert judged(weak)[0]["status"].tolist() == ["shortcut"]
     verdicts, sentence = judged(weak, areas(seed=1), areas(seed=2), labels=["a", "b", "c"])
