@@ -109,7 +109,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         Classes; with several labels, the values 0 and 1 for each.
     label_names_ : ndarray of shape (n_labels,) or None
         Names of several labels: the columns of ``y`` if it was a DataFrame, otherwise numbers.
-    history_ : DataFrame of shape (n_iter_, n_columns)
+    history_ : DataFrame of shape (`n_iter_`, n_columns)
         ``epoch``, ``train_loss``, with a penalty also ``train_criterion`` and ``train_penalty``, with early stopping
         ``valid_loss`` (without penalty), and ``seconds``.
     n_iter_ : int
@@ -124,7 +124,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         Network, optimizer and training loop.
     n_features_in_ : int
         Values per row.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names, if ``X`` was a DataFrame.
 
     See Also

@@ -81,7 +81,7 @@ class ROIMasker(TransformerMixin, BaseEstimator):
     ----------
     n_features_in_ : int
         Number of values of one row.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if ``X`` was a DataFrame.
     image_shape_ : tuple of int
         Shape of one row of ``X``.
