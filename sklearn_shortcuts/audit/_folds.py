@@ -103,7 +103,7 @@ def plain_name(column):
 
 
 def number_patients(bunch):
-    """Number the groups of a bunch; None without them, with a warning if the metadata name repeated patients.
+    """Number the groups of a bunch; None without them, with a warning if a column or field names repeated patients.
 
     Parameters
     ----------
@@ -123,9 +123,9 @@ def number_patients(bunch):
     column = _repeated_patient_column(bunch)
     if column is not None:
         warnings.warn(
-            f"the metadata column {column!r} has several rows per patient, but there are no groups: images of one "
-            "patient can stand in the training and the test part of a fold, and intervals are too narrow; give "
-            "fit(groups=...) or the bunch's field 'groups'",
+            f"{column!r} has several rows per patient, but there are no groups: images of one patient can stand in "
+            "the training and the test part of a fold, and intervals are too narrow; give fit(groups=...) or the "
+            "bunch's field 'groups'",
             UserWarning,
             stacklevel=4,
         )
@@ -144,11 +144,11 @@ def _split(cv, positive, codes, groups, random_state):
 
 def _repeated_patient_column(bunch):
     """Name of a metadata column that looks like a patient with several rows, or None."""
-    if "metadata" not in bunch.fields:
-        return None
-    table = bunch.get("metadata")
-    for column in table.columns:
-        if plain_name(column) in PATIENT_NAMES and table[column].dropna().duplicated().any():
+    table = bunch.get("metadata") if "metadata" in bunch.fields else pd.DataFrame(index=range(len(bunch)))
+    columns = {column: table[column] for column in table.columns}
+    columns.update({name: pd.Series(bunch.get(name)) for name in bunch.fields if plain_name(name) in PATIENT_NAMES})
+    for column, values in columns.items():
+        if plain_name(column) in PATIENT_NAMES and values.dropna().duplicated().any():
             return column
     return None
 

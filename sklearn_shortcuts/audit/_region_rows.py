@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..images import ImageBunch, cache_bunch
-from ..images._sources import MappedRows, MemmapRows, RowView
+from ..images._sources import MemmapRows, RowView
 from ..neural._inputs import check_images
 
 
@@ -48,26 +48,6 @@ def gather_rows(X, *, estimator=None, masks=None, groups=None, metadata=None, sa
     return (bunch.with_fields(**fields) if fields else bunch), array_shape
 
 
-def with_segmented_masks(bunch, segmenting):
-    """Give a bunch the masks that a segmenter makes, computed when they are read.
-
-    Parameters
-    ----------
-    bunch : ImageBunch
-        Rows without masks.
-    segmenting : ROIMasker
-        Fitted, with a segmenter and ``keep="mask"``.
-
-    Returns
-    -------
-    ImageBunch
-        The same rows with the field ``masks``.
-    """
-    drawn = segmenting.transform(bunch)
-    spatial = drawn.image_shape[1:]
-    return bunch.with_fields(masks=MappedRows(drawn, _first_plane, shape=spatial, dtype=bool))
-
-
 def decoded_rows(bunch, folder, n_workers):
     """Decode the rows once for all trainings, into files that all workers can map.
 
@@ -96,8 +76,3 @@ def _in_memory(source):
     while isinstance(source, RowView):
         source = source.source
     return isinstance(source, (np.ndarray, MemmapRows))
-
-
-def _first_plane(images):
-    """Masks from images on which the region is drawn."""
-    return (images[:, 0] if images.ndim > 3 else images) > 0

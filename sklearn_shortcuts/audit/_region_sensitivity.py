@@ -15,8 +15,8 @@ from ._embedding_similarity import embedding_map, find_embedder, similarity_tabl
 from ._folds import make_folds, number_patients
 from ._labels import make_target
 from ._region_controls import choose_metadata, metadata_scores, size_scores
-from ._region_maskings import CONTROLS, IMAGE_CONTROLS, MASKINGS, make_masker
-from ._region_rows import decoded_rows, gather_rows, with_segmented_masks
+from ._region_maskings import CONTROLS, IMAGE_CONTROLS, MASKINGS, make_masker, region_sizes, with_masks
+from ._region_rows import decoded_rows, gather_rows
 from ._region_tables import (
     cells_table,
     dilated_name,
@@ -293,34 +293,39 @@ class RegionSensitivity(BaseEstimator):
         folds = make_folds(self.cv, target.positive, target.codes, patients, target.label_names, seed)
         self.masker_ = seed_where_unset(clone(ROIMasker() if self.masker is None else self.masker), seed)
         estimator = NeuralImageClassifier() if self.estimator is None else self.estimator
+        if not hasattr(estimator, "predict_proba") and not hasattr(estimator, "decision_function"):
+            raise ValueError(f"{type(estimator).__name__} has neither predict_proba nor decision_function to rank rows")
         self.embeddings_missing_ = self._why_no_embeddings(estimator, trained, maskings)
         weights = fit_weights(estimator, bunch, array_shape)
         image_controls = [name for name in controls if name in IMAGE_CONTROLS]
 
-        rows = decoded_rows(self._with_masks(bunch), self.cache_folder, effective_n_jobs(self.n_jobs))
-        self.kept_fraction_ = self._region_sizes(rows)
-        jobs = []
-        for fold, (train, test) in enumerate(folds.splits):
-            fold_seed = draw_seed(generator)
-            for name in [*trained, *image_controls]:
-                tested = [name] if name in image_controls else maskings + (list(margins) if name == "all" else [])
-                jobs.append(
-                    Training(
-                        estimator=seed_where_unset(clone(estimator), fold_seed),
-                        bunch=rows,
-                        target=target,
-                        train=train,
-                        test=test,
-                        fold=fold,
-                        masking=name,
-                        maskers={other: self._masker(other, margins) for other in {name, *tested}},
-                        tested=tested,
-                        embedded=maskings if name == "all" and self.embeddings_missing_ is None else [],
-                        array_shape=array_shape,
-                        fit_parameters=weights,
-                    )
-                )
-        scores, embeddings = self._run(jobs, target)
+        bunch = with_masks(bunch, self.masker_)
+        rows = decoded_rows(bunch, self.cache_folder, effective_n_jobs(self.n_jobs))
+        self.kept_fraction_ = region_sizes(rows, self.masker_)
+        fold_seeds = [draw_seed(generator) for _ in range(len(folds))]
+        plan = [(fold, name) for fold in range(len(folds)) for name in [*trained, *image_controls]]
+
+        def training(fold, name):  # made one after the other: a clone may hold a network
+            tested = [name] if name in image_controls else maskings + (list(margins) if name == "all" else [])
+            return Training(
+                estimator=seed_where_unset(clone(estimator), fold_seeds[fold]),
+                bunch=rows,
+                target=target,
+                train=folds.splits[fold][0],
+                test=folds.splits[fold][1],
+                fold=fold,
+                masking=name,
+                maskers={
+                    other: make_masker(self.masker_, *margins.get(other, (other,))).set_params(segmenter=None)
+                    for other in tested
+                },
+                tested=tested,
+                embedded=maskings if name == "all" and self.embeddings_missing_ is None else [],
+                array_shape=array_shape,
+                fit_parameters=weights,
+            )
+
+        scores, embeddings = self._run(plan, training, target, folds)
 
         self._add_baselines(scores, controls, bunch, metadata is not None, target, folds)
         cells = [(train, test) for train in trained for test in maskings]
@@ -359,36 +364,6 @@ class RegionSensitivity(BaseEstimator):
                 margins.update({dilated_name(kept, margin): (kept, margin) for margin in self.dilations})
         return maskings, trained, controls, margins
 
-    def _masker(self, name, margins):
-        """Masker of one training, to which masks come with the rows."""
-        kept, margin = margins.get(name, (name, None))
-        return make_masker(self.masker_, kept, margin).set_params(segmenter=None)
-
-    def _with_masks(self, bunch):
-        if "masks" in bunch.fields:
-            return bunch
-        if self.masker_.segmenter is None:
-            raise ValueError(
-                "there are no masks: give fit(masks=...), an ImageBunch with the field 'masks', or "
-                "masker=ROIMasker(segmenter=...)"
-            )
-        segmenting = make_masker(self.masker_, "mask_only", 0).set_params(on_missing="fill").fit(bunch)
-        return with_segmented_masks(bunch, segmenting)
-
-    def _region_sizes(self, rows):
-        """Share of the image inside the region; refuses rows whose region could be seen by mistake."""
-        masker = make_masker(self.masker_, "roi").set_params(segmenter=None)
-        if masker.on_missing == "keep":
-            masker.set_params(on_missing="fill")
-        sizes = masker.fit(rows).kept_fraction(rows)
-        if self.masker_.on_missing == "keep" and (sizes == 0).any():
-            raise ValueError(
-                f"row {int(np.flatnonzero(sizes == 0)[0])} has no region ({int((sizes == 0).sum())} such rows), and "
-                "the masker's on_missing='keep' would show it to models that must not see the region; leave such rows "
-                "out, or blank them by on_missing='fill'"
-            )
-        return sizes
-
     def _why_no_embeddings(self, estimator, trained, maskings):
         if not self.embeddings:
             return "embeddings=False"
@@ -396,18 +371,19 @@ class RegionSensitivity(BaseEstimator):
             return "needs a model trained and tested on the full image, and another masking"
         return find_embedder(estimator)
 
-    def _run(self, jobs, target):
+    def _run(self, plan, training, target, folds):
         """Scores by (train, test) masking, and embeddings by fold."""
-        results = Parallel(n_jobs=self.n_jobs, return_as="generator")(delayed(train_and_test)(job) for job in jobs)
+        parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
+        results = parallel(delayed(train_and_test)(training(fold, name)) for fold, name in plan)
         if self.verbose:
             from tqdm.auto import tqdm
 
-            results = tqdm(results, total=len(jobs), desc="region sensitivity", unit="training")
+            results = tqdm(results, total=len(plan), desc="region sensitivity", unit="training")
         scores, embeddings = {}, []
-        for (by_masking, embedded), job in zip(results, jobs):  # in this order the bar is told of the end
+        for (by_masking, embedded), (fold, trained) in zip(results, plan):  # the bar first: it is told of the end
             for name, values in by_masking.items():
-                table = scores.setdefault((job.masking, name), np.full(target.positive.shape, np.nan))
-                table[job.test] = values
+                table = scores.setdefault((trained, name), np.full(target.positive.shape, np.nan))
+                table[folds.splits[fold][1]] = values
             if embedded:
                 embeddings.append(embedded)
         return scores, embeddings

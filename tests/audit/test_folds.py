@@ -98,6 +98,11 @@ def test_repeated_patients_without_groups_warn(column):
     assert number_patients(with_groups).tolist() == [0, 0, 1, 2]
 
 
+def test_repeated_patients_in_a_field_of_another_name():
+    with pytest.warns(UserWarning, match="'patient_id'"):
+        number_patients(ImageBunch(np.zeros((3, 2, 2)), patient_id=["a", "a", "b"]))
+
+
 def test_missing_group():
     bunch = ImageBunch(np.zeros((2, 2, 2)), groups=np.array(["a", None], dtype=object))
     with pytest.raises(ValueError, match="row 1 has no group"):

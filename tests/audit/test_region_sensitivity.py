@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import RidgeClassifier
+from sklearn.linear_model import LinearRegression, RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
@@ -253,6 +253,22 @@ def test_masks_from_a_segmenter(as_bunch):
     np.testing.assert_allclose(result.kept_fraction_, 0.25)
 
 
+def first_third(signals):
+    return np.broadcast_to(np.arange(30) < 10, (len(signals), 30))
+
+
+def test_segmented_signals():
+    rng = np.random.default_rng(0)
+    y = np.arange(100) % 2
+    signals = rng.normal(size=(100, 2, 30))
+    signals[:, 1, 20] += 2 * y
+    result = audit(masker=ROIMasker(segmenter=first_third)).fit(ImageBunch(signals, signal=True), y)
+    assert result.shortcut_found_
+    assert result.image_shape_ == (2, 30)
+    np.testing.assert_allclose(result.kept_fraction_, 1 / 3)
+    assert result.matrix_.loc["roi", "background"] == 0.5
+
+
 def test_masks_beside_arrays():
     X, y = planted(["inside"])
     expected = audit().fit(X, y).matrix_
@@ -339,6 +355,11 @@ def test_a_failing_fit_names_fold_and_masking():
     with np.errstate(invalid="ignore", divide="ignore"), pytest.raises(ValueError, match=r"NaN|infinity") as caught:
         audit(broken).fit(np.asarray(X) - 3, y, masks=X.masks)
     assert caught.value.__notes__ == ["(in fold 0 of the audit, trained on the masking 'all')"]
+
+
+def test_an_estimator_that_cannot_rank():
+    with pytest.raises(ValueError, match="LinearRegression has neither predict_proba nor decision_function"):
+        audit(LinearRegression()).fit(*planted())
 
 
 # -- contract ------------------------------------------------------------------------------------------------------
