@@ -33,7 +33,8 @@ class ArtifactInjector(TransformerMixin, BaseEstimator):
         gray-value curve), ``"vignette"`` or ``"brightness"`` (veil of white). The last three change the whole image.
     probability : float or dict, default=0.5
         Share of images that get the artifact. ``{class: share}`` gives one for each class, and needs the classes: ``y``
-        of :meth:`inject` or ``fit_transform``, or the field ``target`` of an :class:`~sklearn_shortcuts.ImageBunch`.
+        of :meth:`inject` or ``fit_transform``, or the field ``target`` of an
+        :class:`~sklearn_shortcuts.images.ImageBunch`.
     strength : float, default=1.0
         Opacity of the artifact relative to the usual one, above 0. The gray value is limited to the value range.
     scale : float, default=1.0

@@ -24,8 +24,8 @@ class ROIMasker(TransformerMixin, BaseEstimator):
     alone cannot use what lies outside. Masks come with the rows, in three ways, the first that is given:
 
     1. ``fit(X, masks=...)`` and ``transform(X, masks=...)``;
-    2. ``X`` is an :class:`~sklearn_shortcuts.ImageBunch` with the field ``masks``: the way that works everywhere in
-       ``Pipeline``, ``GridSearchCV`` and ``cross_validate``;
+    2. ``X`` is an :class:`~sklearn_shortcuts.images.ImageBunch` with the field ``masks``: the way that works everywhere
+       in ``Pipeline``, ``GridSearchCV`` and ``cross_validate``;
     3. ``segmenter``, which makes them from the images, also at predict time.
 
     Parameters
@@ -90,11 +90,11 @@ class ROIMasker(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    sklearn_shortcuts.ImageBunch : Rows of images with their masks.
+    sklearn_shortcuts.images.ImageBunch : Rows of images with their masks.
 
     Notes
     -----
-    On an :class:`~sklearn_shortcuts.ImageBunch` the result is a lazy bunch with the same fields: rows are masked
+    On an :class:`~sklearn_shortcuts.images.ImageBunch` the result is a lazy bunch with the same fields: rows are masked
     when they are read. On arrays it is an array of the same shape and type. Accepted are images ``(n, H, W)`` or
     ``(n, C, H, W)`` with masks ``(n, H, W)``, signals ``(n, C, T)`` with masks ``(n, T)``, and tables
     ``(n, n_features)`` with masks ``(n, n_features)``. Masks are inside where they are 0.5 or more.
