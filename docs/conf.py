@@ -7,14 +7,15 @@ import sys
 import warnings
 from pathlib import Path
 
-from sphinx_gallery.sorting import FileNameSortKey
+import pandas as pd
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from api_reference import ROOMS  # noqa: E402
 
 import sklearn_shortcuts  # noqa: E402
+from benchmarks.region_sensitivity_calibration import summarize  # noqa: E402
 
 project = "sklearn-shortcuts"
 author = "the sklearn-shortcuts developers"
@@ -30,7 +31,8 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "examples", "templates"]
+exclude_patterns = ["_build", "examples", "templates", "generated/calibration.rst"]
+suppress_warnings = ["config.cache"]  # the gallery keeps a function in its configuration
 templates_path = ["templates"]
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
@@ -44,7 +46,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"/\d+_",
-    "within_subsection_order": FileNameSortKey,
+    "within_subsection_order": "FileNameSortKey",
     "backreferences_dir": None,
     "abort_on_example_error": True,
     "plot_gallery": "True",
@@ -78,6 +80,34 @@ def write_api_pages():
     _write(generated / "index.rst", [*index, ""])
 
 
+def write_calibration():
+    """Write what the page on region sensitivity shows of the calibration benchmark, if its results are there."""
+    table, figure = (HERE / "images" / f"region_sensitivity_calibration.{kind}" for kind in ("csv", "png"))
+    lines = ["The results of the benchmark are not part of this build."]
+    if table.exists() and figure.exists():
+        summary = summarize(pd.read_csv(table)).round(2)
+        summary.to_csv(HERE / "generated" / "calibration_summary.csv")
+        lines = [
+            ".. csv-table:: Verdicts by kind of study. *rate* is the share of studies in which a shortcut is called, "
+            "*low* to *high* its 95 % interval (Clopper and Pearson).",
+            "   :file: ../generated/calibration_summary.csv",
+            "   :header-rows: 1",
+            "",
+            f".. figure:: ../images/{figure.name}",
+            "   :alt: One interval of the AUC without the lungs per study, colored by the verdict",
+            "",
+            "   AUC of the model that was trained and tested without the lungs, with its 95 % interval. "
+            "One line is one study.",
+            "",
+            ".. dropdown:: All studies",
+            "",
+            "   .. csv-table::",
+            f"      :file: ../images/{table.name}",
+            "      :header-rows: 1",
+        ]
+    _write(HERE / "generated" / "calibration.rst", [*lines, ""])
+
+
 def _write(path, lines):
     text = "\n".join(lines)
     if not path.exists() or path.read_text() != text:  # an unchanged page is not built again
@@ -85,3 +115,4 @@ def _write(path, lines):
 
 
 write_api_pages()
+write_calibration()

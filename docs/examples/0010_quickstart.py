@@ -9,8 +9,8 @@ with nothing but the lungs, and with everything but the lungs.
 # %%
 # A study in which we know the truth
 # ----------------------------------
-# Generated radiographs with lung masks. In 95 % of the images with an opacity there is also a chest drain, and in 5 % of
-# those without: drains are placed after the diagnosis, so that they predict it.
+# Generated radiographs with lung masks. In 95 % of the images with an opacity there is also a chest drain, and in 5 %
+# of those without: drains are placed after the diagnosis, so that they predict it.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -47,7 +47,8 @@ RegionSensitivityDisplay.from_estimator(audit, X)
 plt.show()
 
 # %%
-# The controls belong to the answer. Mask outlines and mask sizes can give the label away by themselves; here they do not.
+# The controls belong to the answer. The outline of the mask (``mask_only``) or its size (``kept_fraction``) can give
+# the label away; here they do not. The ``metadata`` of generated images tell what was drawn, and so the label.
 audit.cells_.query("train in ['mask_only', 'other_mask', 'metadata', 'kept_fraction']")[
     ["train", "auc", "low", "high", "pvalue_chance"]
 ].round(3)
