@@ -1,12 +1,12 @@
 """The container of a study: rows of images and what belongs to each of them."""
 
 import numpy as np
-import pandas as pd
 
-from ._sources import MappedRows, MemmapRows, RowSource, RowView, as_row_indices, is_integer, is_mappable
+from ._fields import as_field, as_images, as_masks, check_length, check_spatial_shape
+from ._sources import MappedRows, RowSource, RowView, as_row_indices, is_integer, take_rows
 
 _FIELD_ORDER = ("masks", "artifact", "artifact_masks", "target", "metadata", "sample_weight", "groups")
-_RESERVED = ("images", "fields", "shape", "ndim", "dtype", "image_shape", "has_mask", "get", "rows", "signal")
+_MASKS = ("masks", "artifact_masks")
 
 
 class ImageBunch:
@@ -21,8 +21,10 @@ class ImageBunch:
     images : array-like of shape (n, H, W), (n, C, H, W) or (n, C, T)
         Pixels or samples: an ndarray, a ``numpy.memmap`` or a lazy row source such as :class:`ImageFiles`.
     masks : array-like of shape (n, H, W) or (n, T), or list with ``None`` entries, default=None
-        Region of interest of every row, 1 inside the region. A row without a mask is ``None`` in a list, all NaN in
-        a floating-point array, or a missing path in a lazy source; :attr:`has_mask` tells which rows have one.
+        Region of interest of every row, 1 inside the region. Whole numbers, such as 0 and 255, are inside above 0 and
+        become booleans; floating-point numbers are probabilities from 0 to 1. A row without a mask is ``None`` in a
+        list, all NaN in a floating-point array (a memory-mapped one is looked through once), or a missing path in a
+        lazy source; :attr:`has_mask` tells which rows have one.
     artifact : array-like of shape (n,), default=None
         Whether a row carries the (suspected) artifact.
     artifact_masks : array-like of shape (n, H, W) or (n, T), default=None
@@ -34,7 +36,7 @@ class ImageBunch:
     sample_weight : array-like of shape (n,), default=None
         Non-negative weights; estimators use them when ``fit`` is given none.
     groups : array-like of shape (n,), default=None
-        Patient (or other cluster) of every row; splits of the library never divide a group.
+        Patient (or other cluster) of every row, none missing; splits of the library never divide a group.
     signal : bool, default=False
         Read ``(n, C, T)`` as signals with C channels. Without it three axes mean gray images ``(n, H, W)``.
     **fields : array-like with n rows
@@ -58,7 +60,8 @@ class ImageBunch:
     Raises
     ------
     ValueError
-        If a field has another number of rows than the images, or masks another size.
+        If images are no numbers of a shape that is known, a field has another number of rows, masks have another size
+        or values that are no mask, a patient is missing, or a weight is negative or not finite.
 
     Examples
     --------
@@ -85,32 +88,17 @@ class ImageBunch:
         signal=False,
         **fields,
     ):
-        self._images = _as_source(images, "images")
+        self._images = as_images(_unwrapped(images), signal=signal)
         self.signal = bool(signal)
-        if not (3 <= len(self._images.shape) <= (3 if signal else 4)):
-            wanted = "(n, C, T)" if signal else "(n, H, W) or (n, C, H, W)"
-            raise ValueError(f"images must have shape {wanted}, got {tuple(self._images.shape)}")
         given = dict(zip(_FIELD_ORDER, (masks, artifact, artifact_masks, target, metadata, sample_weight, groups)))
         given.update(fields)
         self._rows = np.arange(len(self._images))
+        self._is_view = False
         self._fields = {}
         self._has_mask = None
         for name, value in given.items():
-            if value is None:
-                continue
-            if name.startswith("_") or name in _RESERVED:
-                raise ValueError(f"a field cannot be called {name!r}")
-            if name in ("masks", "artifact_masks"):
-                value, has_mask = _as_masks(value, self._spatial_shape(), name)
-                if name == "masks":
-                    self._has_mask = has_mask
-            elif name == "metadata":
-                value = pd.DataFrame(value)
-            else:
-                value = _as_source(value, name)
-            if len(value) != len(self._images):
-                raise ValueError(f"{name} has {len(value)} rows, but there are {len(self._images)} images")
-            self._fields[name] = value
+            if value is not None:
+                self._set(name, value)
 
     @classmethod
     def from_frame(cls, frame, image="image", **options):
@@ -206,7 +194,8 @@ class ImageBunch:
         Returns
         -------
         ndarray, DataFrame, Series or lazy row source
-            The field's rows in this bunch's order. Fields that are read from disk come as a lazy source.
+            The field's rows in this bunch's order: of a bunch that was not indexed the field itself, not to be written
+            to. Fields that are read from disk come as a lazy source.
 
         Raises
         ------
@@ -216,8 +205,10 @@ class ImageBunch:
         if name not in self._fields:
             raise KeyError(f"the bunch has no field {name!r}; it has {list(self._fields)}")
         value = self._fields[name]
+        if isinstance(value, np.ndarray):
+            return value[self._rows] if self._is_view else value
         if hasattr(value, "iloc"):
-            return value.iloc[self._rows]
+            return value.iloc[self._rows] if self._is_view else value.copy(deep=False)
         if isinstance(value, RowSource):
             return RowView(value, self._rows)
         return value[self._rows]
@@ -264,10 +255,16 @@ class ImageBunch:
         ImageBunch
             Other bunch with this one's fields.
         """
-        mine = {name: self.get(name) for name in self._fields}
-        if "masks" in mine:
-            mine["masks"] = _with_missing(mine["masks"], self.has_mask)
-        return type(self)(images, signal=self.signal if signal is None else signal, **{**mine, **fields})
+        bunch = type(self)(images, signal=self.signal if signal is None else signal)
+        if len(bunch) != len(self):
+            raise ValueError(f"images has {len(bunch)} rows, but the bunch has {len(self)}")
+        order = {name: place for place, name in enumerate(_FIELD_ORDER)}
+        for name in sorted({**self._fields, **fields}, key=lambda name: order.get(name, len(order))):
+            if name in fields:
+                bunch._set(name, fields[name])
+            else:
+                bunch._keep(name, self)
+        return bunch
 
     def map_images(self, function, fields=(), *, shape=None, dtype=None, with_rows=False):
         """Give the same rows with a function applied to the images whenever they are read.
@@ -298,20 +295,45 @@ class ImageBunch:
         return f"ImageBunch(shape={self.shape}, dtype={self.dtype.name}{kind}, fields={list(self._fields)})"
 
     # -- inside ----------------------------------------------------------------------------------------------------
+    def _set(self, name, value):
+        """Check a field and take it in; ``None`` is none."""
+        if value is None:
+            return
+        if name.startswith("_") or name in ("images", "signal", "rows") or hasattr(type(self), name):
+            raise ValueError(f"a field cannot be called {name!r}")
+        value = _unwrapped(value)
+        if name in _MASKS:
+            value, has_mask = as_masks(value, self._spatial_shape(), name)
+            check_length(value, name, len(self))
+            if name == "masks":
+                self._has_mask = has_mask
+        else:
+            value = as_field(value, name, len(self))
+        self._fields[name] = value
+
+    def _keep(self, name, other):
+        """Take in a field of another bunch, which has checked it."""
+        value = other.get(name)
+        if name in _MASKS:
+            check_spatial_shape(value, self._spatial_shape(), name)
+        if name == "masks":
+            self._has_mask = other.has_mask
+        self._fields[name] = value
+
     def _view(self, rows):
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
-        view._rows = rows
+        view._rows, view._is_view = rows, True
         return view
 
     def __getstate__(self):
         # A view takes only its own rows along: folds that travel to worker processes stay small.
         state = dict(self.__dict__)
         if len(self._rows) < len(self._images):
-            state["_images"] = _take(self._images, self._rows)
-            state["_fields"] = {name: _take(value, self._rows) for name, value in self._fields.items()}
+            state["_images"] = take_rows(self._images, self._rows)
+            state["_fields"] = {name: take_rows(value, self._rows) for name, value in self._fields.items()}
             state["_has_mask"] = None if self._has_mask is None else self._has_mask[self._rows]
-            state["_rows"] = np.arange(len(self._rows))
+            state["_rows"], state["_is_view"] = np.arange(len(self._rows)), False
         return state
 
     def __setstate__(self, state):
@@ -321,85 +343,5 @@ class ImageBunch:
         return tuple(self._images.shape[-1:] if self.signal else self._images.shape[-2:])
 
 
-class _WithMissing(RowSource):
-    """Masks whose missing rows are known from elsewhere."""
-
-    def __init__(self, source, has_mask):
-        self.source = source
-        self.has_mask = has_mask
-
-    @property
-    def shape(self):
-        return self.source.shape
-
-    @property
-    def dtype(self):
-        return self.source.dtype
-
-    def _read(self, rows):
-        return np.asarray(self.source[rows])
-
-
-def _with_missing(masks, has_mask):
-    return masks if has_mask.all() else _WithMissing(masks, has_mask)
-
-
-def _take(source, rows):
-    """Give the rows as a source of their own, without what belongs to other rows."""
-    if hasattr(source, "iloc"):
-        return source.iloc[rows]
-    if isinstance(source, np.ndarray):
-        return source[rows]
-    return source.take(rows) if hasattr(source, "take") else RowView(source, rows)
-
-
-def _as_source(value, name):
-    """Give something that has a shape and rows."""
-    if isinstance(value, ImageBunch):
-        return value.images
-    if isinstance(value, (RowSource, pd.Series, pd.DataFrame)):
-        return value
-    if isinstance(value, np.ndarray):
-        if value.ndim == 0:
-            raise ValueError(f"{name} must have rows, got a single value")
-        return MemmapRows(value) if is_mappable(value) else value
-    if hasattr(value, "shape") and hasattr(value, "dtype") and not hasattr(value, "__array__"):
-        return value
-    array = np.asarray(value)
-    if array.ndim == 0:
-        raise ValueError(f"{name} must have rows, got {type(value).__name__}")
-    return array
-
-
-def _as_masks(value, spatial_shape, name):
-    """Give the masks as a source and, per row, whether there is one."""
-    if isinstance(value, (list, tuple)) and any(mask is None for mask in value):
-        has_mask = np.array([mask is not None for mask in value])
-        dtype = next((np.asarray(mask).dtype for mask in value if mask is not None), np.dtype(bool))
-        stacked = np.zeros((len(value), *spatial_shape), dtype)
-        for row in np.flatnonzero(has_mask):
-            if np.shape(value[row]) != spatial_shape:
-                raise ValueError(
-                    f"{name}: the mask of row {row} has shape {np.shape(value[row])}, but images are {spatial_shape}"
-                )
-            stacked[row] = value[row]
-        return stacked, has_mask
-    source = _as_source(value, name)
-    if len(source.shape) == 4 and source.shape[1] == 1 and len(spatial_shape) == 2:
-        source = np.asarray(source)[:, 0]
-    if tuple(source.shape[1:]) != spatial_shape:
-        raise ValueError(
-            f"{name} must have shape (n, {', '.join(map(str, spatial_shape))}) like the images, "
-            f"got {tuple(source.shape)}; resize them when they are read"
-        )
-    if getattr(source, "has_mask", None) is not None:
-        return source, np.asarray(source.has_mask, dtype=bool)
-    if isinstance(source, RowView) and getattr(source.source, "has_mask", None) is not None:
-        return source, np.asarray(source.source.has_mask, dtype=bool)[source.rows]
-    if isinstance(source, np.ndarray) and np.issubdtype(source.dtype, np.floating):
-        missing = np.isnan(source).reshape(len(source), -1).all(axis=1) if len(source) else np.zeros(0, bool)
-        if missing.any():
-            source = source.copy()
-            source[missing] = 0
-        return source, ~missing
-    return source, np.ones(len(source), dtype=bool)
+def _unwrapped(value):
+    return value.images if isinstance(value, ImageBunch) else value

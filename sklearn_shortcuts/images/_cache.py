@@ -12,9 +12,10 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from ._bunch import ImageBunch, _take, _with_missing
+from ._bunch import ImageBunch
 from ._cache_key import cache_key
-from ._sources import MemmapRows, RowView
+from ._fields import with_missing
+from ._sources import MemmapRows, RowView, take_rows
 
 _USUAL_FIELDS = ("masks", "artifact_masks")
 _PART = ".part"
@@ -84,7 +85,7 @@ def cache_bunch(bunch, folder=None, *, dtype=None, fields=_USUAL_FIELDS, batch_s
     images = store.keep(bunch.images, "images", dtype)
     stored = {name: store.keep(bunch.get(name), name) for name in fields if name in bunch.fields}
     if "masks" in stored:
-        stored["masks"] = _with_missing(stored["masks"], bunch.has_mask)
+        stored["masks"] = with_missing(stored["masks"], bunch.has_mask)
     return bunch.with_images(images, **stored)
 
 
@@ -143,7 +144,7 @@ class _Store:
             batches = range(0, len(rows), self.batch_size)
             done = Parallel(n_jobs=self.n_jobs, prefer="processes", return_as="generator")(
                 delayed(_write_batch)(
-                    part, start + first * row_bytes, _take(source, rows[first : first + self.batch_size]), dtype
+                    part, start + first * row_bytes, take_rows(source, rows[first : first + self.batch_size]), dtype
                 )
                 for first in batches
             )

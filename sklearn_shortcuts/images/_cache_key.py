@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 
 from .._version import __version__
-from ._bunch import _WithMissing
+from ._fields import InsideRows, MissingRows
 from ._sources import MappedRows, MemmapRows, RowView
 
 # Functions are pickled by name. Only of these packages does a name stand for one behavior (within a version).
@@ -54,7 +54,11 @@ def _describe(source, rows):
         yield from source.cache_key(rows)
     elif isinstance(source, RowView):
         yield from _describe(source.source, source.rows[rows])
-    elif isinstance(source, _WithMissing):
+    elif isinstance(source, InsideRows):
+        yield "inside"
+        yield from _describe(source.source, rows)
+    elif isinstance(source, MissingRows):
+        yield source.has_mask[rows].tobytes()
         yield from _describe(source.source, rows)
     elif isinstance(source, MemmapRows):
         status = os.stat(source.filename)
@@ -65,7 +69,7 @@ def _describe(source, rows):
         yield f"{type(source).__name__} {source.shape[1:]} {source.dtype.str}"
         yield _pickled(source.function)
         if source.with_rows:
-            yield rows.tobytes()
+            yield source.numbers[rows].tobytes()
         yield from _describe(source.bunch.images, rows)
         for name in source.fields:
             yield from _describe(source.bunch.get(name), rows)

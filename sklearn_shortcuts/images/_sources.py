@@ -50,6 +50,8 @@ def as_row_indices(key, n_rows):
 
 def is_integer(key):
     """Tell whether a key selects one row."""
+    if isinstance(key, np.ndarray):
+        return key.ndim == 0 and key.dtype.kind in "iu"
     return isinstance(key, (int, np.integer)) and not isinstance(key, (bool, np.bool_))
 
 
@@ -112,6 +114,38 @@ class RowView(RowSource):
 
     def _read(self, rows):
         return np.asarray(self.source[self.rows[rows]])
+
+    def __getstate__(self):
+        # Only the rows in view travel to worker processes; a row that is repeated travels once.
+        rows, places = np.unique(self.rows, return_inverse=True)
+        source = self.source if len(rows) == len(self.source) else take_rows(self.source, rows)
+        if source is self.source or isinstance(source, RowView):  # a view of a view would be cut again without end
+            return dict(self.__dict__)
+        return {**self.__dict__, "source": source, "rows": places}
+
+
+def take_rows(source, rows):
+    """Give the rows of anything with rows as a source of their own, without what belongs to other rows.
+
+    Parameters
+    ----------
+    source : row source, ndarray, Series or DataFrame
+        Where the rows come from.
+    rows : ndarray of int
+        Row numbers.
+
+    Returns
+    -------
+    object
+        Source, array or table of those rows.
+    """
+    if isinstance(source, RowView):
+        return take_rows(source.source, source.rows[rows])
+    if hasattr(source, "iloc"):
+        return source.iloc[rows]
+    if isinstance(source, np.ndarray):
+        return source[rows]
+    return source.take(rows) if hasattr(source, "take") else RowView(source, rows)
 
 
 class MemmapRows(RowSource):
@@ -194,6 +228,7 @@ class MappedRows(RowSource):
         self.function = function
         self.fields = tuple(fields)
         self.with_rows = with_rows
+        self.numbers = np.arange(len(bunch))  # what the function knows the rows by
         self._row_shape = tuple(bunch.shape[1:] if shape is None else shape)
         self._dtype = np.dtype(bunch.dtype if dtype is None else dtype)
 
@@ -209,9 +244,33 @@ class MappedRows(RowSource):
         if len(rows) == 0:
             return np.empty((0, *self._row_shape), self._dtype)
         batch = self.bunch[rows]
-        extra = {"rows": rows} if self.with_rows else {}
+        extra = {"rows": self.numbers[rows]} if self.with_rows else {}
         result = self.function(np.asarray(batch), *(_materialize(batch.get(name)) for name in self.fields), **extra)
-        return np.asarray(result, dtype=self._dtype)
+        result = np.asarray(result, dtype=self._dtype)
+        if result.shape != (len(rows), *self._row_shape):
+            raise ValueError(
+                f"the function gave an array of shape {result.shape} for {len(rows)} rows, not "
+                f"{(len(rows), *self._row_shape)}; give shape= where it changes the shape of a row"
+            )
+        return result
+
+    def take(self, rows):
+        """Give some rows as a source of their own; the function knows them by the same numbers as before.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Row numbers.
+
+        Returns
+        -------
+        MappedRows
+            Those rows.
+        """
+        mapped = object.__new__(type(self))
+        mapped.__dict__.update(self.__dict__)
+        mapped.bunch, mapped.numbers = self.bunch[rows], self.numbers[rows]
+        return mapped
 
 
 def _materialize(field):
