@@ -104,6 +104,5 @@ def test_repeated_patients_in_a_field_of_another_name():
 
 
 def test_missing_group():
-    bunch = ImageBunch(np.zeros((2, 2, 2)), groups=np.array(["a", None], dtype=object))
-    with pytest.raises(ValueError, match="row 1 has no group"):
-        number_patients(bunch)
+    with pytest.raises(ValueError, match="groups: 1 rows have no patient, the first is row 1"):
+        number_patients(ImageBunch(np.zeros((2, 2, 2)), groups=np.array(["a", None], dtype=object)))
