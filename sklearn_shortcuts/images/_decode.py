@@ -56,8 +56,16 @@ class DecodeSettings:
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {list(DTYPES)}, got {self.dtype!r}")
         object.__setattr__(self, "dtype", dtype)
-        if not isinstance(self.pad, (int, float, np.number)) or (dtype.startswith("u") and not 0 <= self.pad <= 1):
-            raise ValueError(f"pad must be a number (between 0 and 1 for integer images), got {self.pad!r}")
+        if (
+            not isinstance(self.pad, (int, float, np.number))
+            or not np.isfinite(self.pad)
+            or (dtype.startswith("u") and not 0 <= self.pad <= 1)
+        ):
+            raise ValueError(f"pad must be a finite number (between 0 and 1 for integer images), got {self.pad!r}")
+        if self.frame is not None and (
+            isinstance(self.frame, bool) or not isinstance(self.frame, (int, np.integer)) or self.frame < 0
+        ):
+            raise ValueError(f"frame must be None or an integer from 0, got {self.frame!r}")
         object.__setattr__(self, "pad", float(self.pad))
         object.__setattr__(self, "window", _as_window(self.window))
 
@@ -214,6 +222,8 @@ def _read_pixels(path, settings):
         if kind in ("png", "jpeg", "other"):
             stream.seek(0)
             data = stream.read()
+    if kind in ("png", "jpeg", "npy") and settings.frame:
+        raise FileProblem(f"frame {settings.frame} does not exist: the format has one", "leave frame out")
     if kind == "png":
         pixels, header = _read_png(data)
     elif kind == "jpeg":

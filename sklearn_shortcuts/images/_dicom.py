@@ -102,7 +102,7 @@ def check_window(window):
 
 
 def _render(dataset, has_pixels, *, frame, window, output_range, dtype):
-    _require_pixels(dataset, has_pixels)
+    require_pixels(dataset, has_pixels)
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     if frame is not None and frame >= n_frames:
         raise Refused(f"has {n_frames} frame(s), so there is no frame {frame}; frames are counted from 0")
@@ -118,7 +118,8 @@ def _render(dataset, has_pixels, *, frame, window, output_range, dtype):
     return _render_gray(dataset, stored, range(n_frames), window, output_range, dtype)
 
 
-def _require_pixels(dataset, has_pixels):
+def require_pixels(dataset, has_pixels):
+    """Refuse a data set without pixels, with what it is instead."""
     if has_pixels:
         return
     kind = known_name(dataset.get("SOPClassUID", ""), default="unknown kind")

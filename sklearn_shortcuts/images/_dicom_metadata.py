@@ -240,7 +240,8 @@ def _check_fields(fields, salt):
             raise ValueError(f"{field} needs a salt: give salt=secrets.token_hex({_MIN_SALT}) and keep it secret")
         if field not in SAFE_FIELDS and field not in _KEYS:
             raise ValueError(
-                f"{field} is not given: {_reason(field)}. The fields that are given: {', '.join(SAFE_FIELDS)}"
+                f"{field} is not given: {_reason(field)}. The fields that are given: {', '.join(SAFE_FIELDS)}; "
+                "fields='all' gives all of them"
             )
     if len(set(fields)) < len(fields):
         raise ValueError("fields names the same field twice")

@@ -114,16 +114,18 @@ class ImageFiles(RowSource):
         n_files = self.paths.n_files()
         if (n_files == 0).any():
             missing = np.flatnonzero(n_files == 0)
-            raise ValueError(f"paths: {len(missing)} rows have no path, the first is row {missing[0]}; drop them")
+            raise ValueError(
+                f"{self.paths.argument}: {len(missing)} rows have no path, the first is row {missing[0]}; drop them"
+            )
         if len(n_files) and (n_files != n_files[0]).any():
             odd = int(np.flatnonzero(n_files != n_files[0])[0])
             raise ValueError(
-                f"paths: row {odd} has {n_files[odd]} files, but row 0 has {n_files[0]}; "
+                f"{self.paths.argument}: row {odd} has {n_files[odd]} files, but row 0 has {n_files[0]}; "
                 "give every row the same number of files"
             )
         self._n_files = int(n_files[0]) if len(n_files) else 1
         if check:
-            self.paths.require_files("paths")
+            self.paths.require_files()
         self._file_shape = self._first_shape()
 
     def _first_shape(self):

@@ -138,7 +138,7 @@ def bunch_from_frame(
     used = _require_columns(frame, columns)
     paths = PathTable(_rows_of(frame, image), root, f"column {image!r}")
     if check:
-        paths.require_files(f"column {image!r}", frame.index)
+        paths.require_files(frame.index)
     files = ImageFiles(
         paths,
         size=size,
@@ -155,19 +155,19 @@ def bunch_from_frame(
     for name, options in (("masks", mask_options), ("artifact_masks", artifact_mask_options)):
         if columns[name] is None:
             continue
-        fields[name] = MaskFiles(
-            _rows_of(frame, columns[name]),
-            files.shape[-2:],
-            **{
-                "original_shapes": files,
-                "resize": resize,
-                "root": root if mask_root is None else mask_root,
-                "n_threads": n_threads,
-                **(options or {}),
-            },
-        )
+        options = {
+            "original_shapes": files,
+            "resize": resize,
+            "root": root if mask_root is None else mask_root,
+            "n_threads": n_threads,
+            **(options or {}),
+        }
+        sources = _rows_of(frame, columns[name])
+        if options.get("kind", "path") == "path":
+            sources = PathTable(sources, options["root"], f"column {columns[name]!r}")
+        fields[name] = MaskFiles(sources, files.shape[-2:], **options)
         if check and fields[name].kind == "path":
-            fields[name].paths.require_files(f"column {columns[name]!r}", frame.index)
+            fields[name].paths.require_files(frame.index)
     others = [name for name in frame.columns if name not in used] if metadata is None else list(metadata)
     return ImageBunch(files, metadata=frame[others] if others else None, **fields)
 
@@ -179,6 +179,8 @@ def _require_columns(frame, columns):
         for name in [] if names is None else names if isinstance(names, list) else [names]:
             if name not in frame.columns:
                 raise ValueError(f"{purpose}: the table has no column {name!r}; it has {list(map(str, frame.columns))}")
+            if isinstance(frame[name], pd.DataFrame):
+                raise ValueError(f"{purpose}: the table has several columns {name!r}; rename or drop all but one")
             used.add(name)
     return used
 
@@ -192,7 +194,7 @@ def _rows_of(frame, column):
 def _field(frame, name, column):
     values = frame[column]
     if name == "target":
-        return values if isinstance(column, list) else np.asarray(values)
+        return values if isinstance(column, list) else np.asarray(values.infer_objects())
     missing = np.flatnonzero(values.isna())
     if len(missing):
         raise ValueError(

@@ -79,13 +79,16 @@ def naming(path):
     ------
     ValueError
         In place of :class:`FileProblem`.
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If there is no such file, or it cannot be opened; of the same kind as the error that it replaces.
     """
     try:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such file; correct the path or drop the row") from None
+    except OSError as error:
+        why = f"cannot be opened ({error.strerror or error})"
+        raise type(error)(f"{path}: {why}; give a file that may be read, or drop the row") from None
     except FileProblem as problem:
         raise ValueError(f"{path}: {problem}; {problem.remedy}") from None
 
@@ -101,8 +104,8 @@ def naming_row(row):
     """
     try:
         yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"row {row}: {error}") from None
+    except OSError as error:
+        raise type(error)(f"row {row}: {error}") from None
     except ValueError as error:
         raise ValueError(f"row {row}: {error}") from None
 
@@ -282,6 +285,12 @@ def pillow_image(stream):
         if is_tiff:
             return None
         raise FileProblem("no image format that is known (PNG, JPEG, TIFF, BMP, NPY, DICOM, ...)") from None
+    except Image.DecompressionBombError as error:
+        raise FileProblem(
+            f"more pixels than Pillow opens ({error})", "save it smaller or as PNG, or raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from None
+    except Exception as error:  # a damaged header makes Pillow's readers fail in any way
+        raise FileProblem(f"the file is damaged or incomplete ({error})") from None
 
 
 def opencv_tiff(stream):
@@ -324,8 +333,11 @@ def pillow_header(image):
         Its orientation is 1 for TIFF, whose pixels Pillow turns itself.
     """
     is_color = image.mode not in ("1", "L", "LA", "La", "I", "F") and not image.mode.startswith("I;")
-    channels = 3 if is_color else getattr(image, "n_frames", 1)
-    orientation = 1 if image.format == "TIFF" else _valid_orientation(image.getexif().get(_ORIENTATION))
+    try:
+        channels = 3 if is_color else getattr(image, "n_frames", 1)
+        orientation = 1 if image.format == "TIFF" else _valid_orientation(image.getexif().get(_ORIENTATION))
+    except Exception as error:  # frames are counted by going through the file
+        raise FileProblem(f"the {image.format} is damaged or incomplete ({error})") from None
     return ImageHeader("other", (image.height, image.width), channels, is_color, orientation)
 
 
@@ -368,21 +380,26 @@ def open_npy(path):
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # the header is parsed as Python text, which can fail in any way
         raise FileProblem(f"the NPY file cannot be read ({error})") from None
 
 
 def _dicom_header(path):
+    from ._dicom import require_pixels
     from ._dicom_file import read_guarded
 
-    def extract(dataset, _):
+    def extract(dataset, has_pixels):
+        require_pixels(dataset, has_pixels)
+        is_palette = dataset.get("PhotometricInterpretation") == "PALETTE COLOR"  # one sample, which becomes three
         return (
             (int(dataset.Rows), int(dataset.Columns)),
-            int(dataset.get("SamplesPerPixel") or 1),
+            3 if is_palette else int(dataset.get("SamplesPerPixel") or 1),
             int(dataset.get("NumberOfFrames") or 1),
         )
 
-    tags = ["Rows", "Columns", "SamplesPerPixel", "NumberOfFrames"]
+    tags = ["Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation", "SOPClassUID"]
     shape, samples, frames = read_guarded(path, extract, pixels=False, tags=tags)
     return ImageHeader("dicom", shape, samples if samples > 1 else frames, samples > 1)
 

@@ -119,10 +119,10 @@ class MaskFiles(RowSource):
         self.missing = missing
         self.n_threads = n_threads
         if kind == "path":
-            self._entries = PathTable(sources, root, "sources")
+            self._entries = sources if isinstance(sources, PathTable) else PathTable(sources, root, "sources")
             self._present = self._entries.n_files() > 0
             if check:
-                self._entries.require_files("sources")
+                self._entries.require_files()
         else:
             self._entries = _as_object_array(sources)
             self._present = np.array([_has_content(entry) for entry in self._entries], dtype=bool)

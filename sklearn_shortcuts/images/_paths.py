@@ -1,6 +1,7 @@
 """Many paths, kept small: what they have in common is stored once."""
 
 import os
+from collections.abc import Iterable, Mapping, Set
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,10 @@ class PathTable:
 
     def __init__(self, paths, root=None, argument="paths"):
         if isinstance(paths, (str, bytes, os.PathLike)):
-            raise ValueError(f"{argument} must be a list with one path per row, got one path")
+            raise ValueError(f"{argument} must be a list with one path per row, got one path; give [path]")
+        if not isinstance(paths, Iterable) or isinstance(paths, (Set, Mapping, pd.DataFrame)):
+            raise TypeError(f"{argument} must be a list with one path per row, in order, got {type(paths).__name__}")
+        self.argument = argument
         folder = os.path.abspath("" if root is None else os.fspath(root))
         rows = [_as_tuple(entry, row, argument) for row, entry in enumerate(paths)]
         absolute = [tuple([os.path.join(folder, path) for path in files]) for files in rows]
@@ -57,7 +61,7 @@ class PathTable:
             Those rows.
         """
         table = object.__new__(type(self))
-        table._root, table._names = self._root, self._names[rows]
+        table._root, table._names, table.argument = self._root, self._names[rows], self.argument
         return table
 
     def n_files(self):
@@ -71,13 +75,11 @@ class PathTable:
         names = self._names
         return np.array([0 if n is None else 1 if isinstance(n, str) else len(n) for n in names], dtype=np.intp)
 
-    def require_files(self, argument, labels=None):
+    def require_files(self, labels=None):
         """Look whether every file exists.
 
         Parameters
         ----------
-        argument : str
-            Name of the argument, for the error message.
         labels : sequence, default=None
             Names of the rows, for the error message.
 
@@ -92,7 +94,7 @@ class PathTable:
             shown = ", ".join(f"{name} {path}" for name, (_, path) in zip(names, absent))
             more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
             raise FileNotFoundError(
-                f"{argument}: {len(absent)} files of {len(self)} rows do not exist: {shown}{more}; "
+                f"{self.argument}: {len(absent)} files of {len(self)} rows do not exist: {shown}{more}; "
                 "correct the paths, give their folder as root=, or drop the rows"
             )
 

@@ -101,8 +101,10 @@ def as_size(size, name="size"):
     """
     if size is None:
         return None
-    sides = (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
-    if len(sides) != 2 or any(not isinstance(side, (int, np.integer)) or side < 1 for side in sides):
+    sides = tuple(size) if isinstance(size, (tuple, list, np.ndarray)) and np.ndim(size) else (size, size)
+    if len(sides) != 2 or any(
+        isinstance(side, bool) or not isinstance(side, (int, np.integer)) or side < 1 for side in sides
+    ):
         raise ValueError(f"{name} must be a positive integer or (height, width), got {size!r}")
     return int(sides[0]), int(sides[1])
 

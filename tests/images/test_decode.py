@@ -1,15 +1,18 @@
 """One file to one array."""
 
 import io
+import warnings
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from pydicom.data import get_testdata_file
 
-from sklearn_shortcuts.images import read_dicom
+from sklearn_shortcuts.images import ImageFiles, read_dicom
 from sklearn_shortcuts.images._decode import DecodeSettings, _denominator, decode_image, read_mask
 from sklearn_shortcuts.images._headers import read_header
 
@@ -316,7 +319,13 @@ def test_unicode_names(tmp_path):
         ({"channels": 2}, "channels must be 1, 3 or None"),
         ({"dtype": "int8"}, "dtype must be one of"),
         ({"dtype": None}, "dtype must be one of"),
-        ({"pad": "black"}, "pad must be a number"),
+        ({"pad": "black"}, "pad must be a finite number"),
+        ({"pad": np.nan}, "pad must be a finite number"),
+        ({"size": 8.0}, "size must be a positive integer"),
+        ({"size": True}, "size must be a positive integer"),
+        ({"frame": -1}, "frame must be None or an integer from 0"),
+        ({"frame": "first"}, "frame must be None or an integer from 0"),
+        ({"frame": 2}, "frame 2 does not exist: the format has one"),
         ({"pad": 2, "dtype": "uint8"}, "between 0 and 1 for integer images"),
         ({"window": "bone"}, "window must be None, 'auto', 'full', "),
         ({"window": (40, 0)}, "window must be"),
@@ -384,6 +393,62 @@ def test_color_dicom(tmp_path, write_dicom):
     np.testing.assert_array_equal(decode_image(path, dtype="uint8"), pixels.transpose(2, 0, 1))
     gray = np.tensordot(pixels / 255, [0.299, 0.587, 0.114], axes=1)
     np.testing.assert_allclose(decode_image(path, channels=1), gray, atol=1e-6)
+
+
+def test_palette_dicom_is_color_from_the_header_on():
+    path = get_testdata_file("examples_palette.dcm", download=False)
+    shape = decode_image(path, dtype="uint8").shape
+    assert shape[0] == 3
+    assert DecodeSettings().row_shape(path) == shape
+    assert np.asarray(ImageFiles([path, path])).shape == (2, *shape)
+    assert np.asarray(ImageFiles([path], channels=1)).shape == (1, *shape[1:])
+
+
+@pytest.mark.parametrize("keep", [["Rows", "Columns"], []])
+def test_dicom_without_pixels_says_so_before_it_is_decoded(tmp_path, write_dicom, keep):
+    path = write_dicom(tmp_path / "report.dcm", pattern().astype(np.uint16))
+    dataset = pydicom.dcmread(path)
+    for keyword in {"PixelData", "Rows", "Columns"} - set(keep):
+        del dataset[keyword]
+    dataset.save_as(path)
+    for call in (decode_image, lambda path: ImageFiles([path])):
+        with pytest.raises(ValueError, match=r"report.dcm \(CT Image Storage\) has no pixel"):
+            call(path)
+
+
+def test_an_image_that_pillow_refuses_to_open(tmp_path, monkeypatch):
+    path = write(tmp_path, pattern(), "large.bmp")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ValueError, match=r"large.bmp: more pixels than Pillow opens .*MAX_IMAGE_PIXELS"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tif", "ppm", "webp", "gif", "jp2", "npy"])
+@settings(max_examples=25, deadline=None)
+@given(position=st.integers(0, 120), value=st.integers(0, 255))
+def test_a_damaged_header_gives_an_error_that_names_the_file_or_an_image(tmp_path_factory, suffix, position, value):
+    path = tmp_path_factory.mktemp("damaged") / f"image.{suffix}"
+    np.save(path, pattern()) if suffix == "npy" else write(path.parent, pattern(), path.name)
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] = value
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of tags and sizes
+        for call in (decode_image, lambda path: ImageFiles([path])):
+            text = path.name
+            try:
+                call(path)
+            except (ValueError, OSError) as error:
+                text = str(error)
+            assert path.name in text
+
+
+def test_a_folder_in_place_of_a_file(tmp_path):
+    with pytest.raises(OSError, match="cannot be opened"):
+        decode_image(tmp_path)
+    write(tmp_path, pattern(), "good.png")
+    with pytest.raises(OSError, match=r"row 1: .*cannot be opened"):
+        ImageFiles([tmp_path / "good.png", tmp_path])[:]
 
 
 def test_damaged_dicom_says_nothing_of_the_patient(tmp_path, write_dicom, identifiers):

@@ -1,16 +1,26 @@
 """Nothing that identifies a patient leaves the library, whatever is wrong with a file."""
 
 import logging
+import os
 import pickle
 import traceback
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 from pydicom.uid import RLELossless
 
-from sklearn_shortcuts.images import decode_image
+from sklearn_shortcuts.images import (
+    ImageBunch,
+    ImageFiles,
+    MaskFiles,
+    bunch_from_frame,
+    cache_bunch,
+    decode_image,
+)
 from sklearn_shortcuts.images._dicom import read_dicom
 from sklearn_shortcuts.images._dicom_metadata import dicom_metadata
 from sklearn_shortcuts.images._series import read_dicom_series
@@ -27,7 +37,26 @@ CALLS = {
     "series": lambda path: read_dicom_series([path]),
     "all series": lambda path: read_dicom_series([path], series="all"),
     "decode": decode_image,
+    "files": lambda path: read_rows(ImageFiles([path])),
+    "blank rows": lambda path: read_rows(ImageFiles([path, path], size=8, channels=1, on_error="warn")),
+    "table": lambda path: read_rows(bunch_from_frame(pd.DataFrame({"image": [path]}))),
+    "cache": lambda path: read_cache(cache_bunch(ImageBunch(ImageFiles([path])), os.path.dirname(path))),
+    "masks": lambda path: read_rows(MaskFiles([path], (8, 8), original_shapes=ImageFiles([path]))),
 }
+
+
+def read_rows(source):
+    """Read a source; give what a user might keep of it."""
+    return np.asarray(source), source
+
+
+def read_cache(bunch):
+    """Give a cached bunch with the names and contents of the files behind it."""
+    folder = os.path.dirname(bunch.images.source.filename)
+    names = [name for name in os.listdir(folder) if name.endswith(".npy")]
+    return np.asarray(bunch), bunch, names, [Path(folder, name).read_bytes() for name in names]
+
+
 # Values of the kind that pydicom quotes in exceptions and warnings, in elements the library looks at.
 MISUSED = {
     "NumberOfFrames": ("IS", "MRN-8842-XQ"),

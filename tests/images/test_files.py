@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from joblib import Parallel, delayed
 from PIL import Image
@@ -139,6 +140,9 @@ def test_blank_rows_are_announced(tmp_path):
         (["a.png", 3], TypeError, "row 1 must be a path or a list of paths, got 3"),
         ([], ValueError, "no paths to tell the size"),
         (["nowhere.png"], FileNotFoundError, r"nowhere.png: there is no such file"),
+        ({"b.png", "a.png"}, TypeError, "one path per row, in order, got set"),
+        (None, TypeError, "one path per row, in order, got NoneType"),
+        (pd.DataFrame({"image": ["a.png"]}), TypeError, "one path per row, in order, got DataFrame"),
     ],
 )
 def test_paths_that_cannot_be(paths, error, match):

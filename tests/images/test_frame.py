@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.utils.multiclass import type_of_target
 
 from sklearn_shortcuts.images import ImageBunch, ImageFiles, MaskFiles, bunch_from_frame
 
@@ -138,13 +139,50 @@ def test_boxes_in_a_table(study):
             FileNotFoundError,
             r"column 'label': 4 files of 4 rows do not exist: row 0 \(index 'case 0'",
         ),
-        ({"masks": "age"}, TypeError, "sources: row 0 must be a path or a list of paths, got 50"),
+        ({"masks": "age"}, TypeError, "column 'age': row 0 must be a path or a list of paths, got 50"),
     ],
 )
 def test_what_is_wrong_is_named(study, options, error, match):
     folder, frame = study
     with pytest.raises(error, match=match):
         bunch_from_frame(frame, **{"root": folder, **options})
+
+
+@pytest.mark.parametrize("column", ["image", "mask", "patient"])
+def test_a_column_that_stands_twice(study, column):
+    folder, frame = study
+    frame = pd.concat([frame, frame[[column]]], axis=1)
+    with pytest.raises(ValueError, match=f"the table has several columns '{column}'"):
+        bunch_from_frame(frame, masks="mask", groups="patient", root=folder)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, "", " "])
+def test_a_row_without_image_names_column_and_row(study, missing):
+    folder, frame = study
+    frame = frame.astype({"image": object})
+    frame.iloc[2, frame.columns.get_loc("image")] = missing
+    with pytest.raises(ValueError, match="column 'image': 1 rows have no path, the first is row 2"):
+        bunch_from_frame(frame, root=folder)
+
+
+@pytest.mark.parametrize("dtype", [object, "string", "category", "str"])
+def test_columns_of_any_type_of_text(study, dtype):
+    folder, frame = study
+    expected = bunch_from_frame(frame, masks="mask", groups="patient", root=folder, size=32)
+    texts = frame.astype(dict.fromkeys(("image", "mask", "patient"), dtype))
+    bunch = bunch_from_frame(texts, masks="mask", groups="patient", root=folder, size=32)
+    np.testing.assert_array_equal(np.asarray(bunch), np.asarray(expected))
+    assert bunch.has_mask.tolist() == expected.has_mask.tolist()
+    assert list(bunch.groups) == list(expected.groups)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "category", "object", "int8", "bool"])
+def test_classes_of_any_type_of_number_can_be_learned(study, dtype):
+    folder, frame = study
+    classes = pd.Series([0, 1, 1, 0], index=frame.index).astype(bool if dtype == "boolean" else int).astype(dtype)
+    bunch = bunch_from_frame(frame.assign(sick=classes), target="sick", root=folder)
+    assert type_of_target(bunch.target) == "binary"
+    assert np.asarray(bunch.target).astype(int).tolist() == [0, 1, 1, 0]
 
 
 def test_a_table_with_a_missing_file(study, tmp_path):
