@@ -116,10 +116,7 @@ def number_patients(bunch):
         Patient of every row.
     """
     if "groups" in bunch.fields:
-        numbers = pd.factorize(np.asarray(bunch.get("groups")))[0]
-        if (numbers < 0).any():
-            raise ValueError(f"groups: row {int(np.flatnonzero(numbers < 0)[0])} has no group; give it one of its own")
-        return numbers
+        return pd.factorize(np.asarray(bunch.get("groups")))[0]
     column = _repeated_patient_column(bunch)
     if column is not None:
         warnings.warn(

@@ -101,8 +101,3 @@ def test_repeated_patients_without_groups_warn(column):
 def test_repeated_patients_in_a_field_of_another_name():
     with pytest.warns(UserWarning, match="'patient_id'"):
         number_patients(ImageBunch(np.zeros((3, 2, 2)), patient_id=["a", "a", "b"]))
-
-
-def test_missing_group():
-    with pytest.raises(ValueError, match="groups: 1 rows have no patient, the first is row 1"):
-        number_patients(ImageBunch(np.zeros((2, 2, 2)), groups=np.array(["a", None], dtype=object)))
