@@ -274,7 +274,7 @@ class RegionSensitivity(BaseEstimator):
         Warns
         -----
         UserWarning
-            If there are no groups, but the metadata name patients who have several rows.
+            If there are no groups, but a metadata column or a field names patients who have several rows.
         """
         maskings, trained, controls, margins = self._check_choices()
         bunch, array_shape = gather_rows(
@@ -350,7 +350,7 @@ class RegionSensitivity(BaseEstimator):
             raise ValueError("maskings: name at least one")
         trained = maskings
         if self.train_maskings is not None:
-            trained = _known(self.train_maskings, maskings, "train_maskings") or maskings[:0]
+            trained = _known(self.train_maskings, maskings, "train_maskings")
             if not trained:
                 raise ValueError("train_maskings: name at least one of the maskings, or leave it None")
         controls = _known(self.controls, CONTROLS, "controls")
