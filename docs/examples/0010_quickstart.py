@@ -16,7 +16,9 @@ import numpy as np
 
 from sklearn_shortcuts.datasets import make_chest_phantoms
 
-X, y = make_chest_phantoms(400, shortcut="drain", prevalence=0.95, random_state=0, return_X_y=True)
+X, y = make_chest_phantoms(
+    400, shortcut="drain", prevalence=0.95, random_state=0, return_X_y=True
+)
 print(X)
 
 figure, axes = plt.subplots(2, 6, figsize=(9, 3.2), layout="constrained")
@@ -32,9 +34,16 @@ for axis_row, label in zip(axes, (0, 1)):
 # One clone of the network is trained for each masking and fold, and tested on every masking of the left-out patients.
 from sklearn_shortcuts import NeuralImageClassifier, RegionSensitivity
 
-network = NeuralImageClassifier(max_epochs=10, batch_size=32, normalize="channel", random_state=0)
+network = NeuralImageClassifier(
+    max_epochs=10, batch_size=32, normalize="channel", random_state=0
+)
 audit = RegionSensitivity(
-    network, maskings=("all", "roi", "background"), cv=3, region_name="lungs", n_jobs=2, random_state=0
+    network,
+    maskings=("all", "roi", "background"),
+    cv=3,
+    region_name="lungs",
+    n_jobs=2,
+    random_state=0,
 )
 audit.fit(X, y)
 print(audit.verdict_)
@@ -48,7 +57,7 @@ plt.show()
 
 # %%
 # The controls belong to the answer. The outline of the mask (``mask_only``) or its size (``kept_fraction``) can give
-# the label away; here they do not. The ``metadata`` of generated images tell what was drawn, and so the label.
-audit.cells_.query("train in ['mask_only', 'other_mask', 'metadata', 'kept_fraction']")[
-    ["train", "auc", "low", "high", "pvalue_chance"]
-].round(3)
+# the label away; here they do not, and neither do age and sex (``metadata``).
+audit.cells_.query(
+    "train in ['mask_only', 'other_mask', 'metadata', 'kept_fraction']"
+)[["train", "auc", "low", "high", "pvalue_chance"]].round(3)

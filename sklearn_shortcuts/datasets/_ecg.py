@@ -5,12 +5,10 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..images import ImageBunch
 from ._seeds import base_seed, generator, stratified_uniform
-from ._shortcut_settings import describe_row, read_contrasts, read_shortcuts
+from ._shortcut_settings import describe_row, make_truthful_bunch, read_contrasts, read_shortcuts
 
 # Each wave is a Gaussian: time from the R peak in ms, width in ms, and its electrical axis (left, down, front) in mV.
 _WAVES = {
@@ -103,7 +101,7 @@ def make_ecg(
         opposite ones), a T wave pulled down, or a widened QRS complex.
     sign_contrast : float or array-like of float, default=None
         Largest change in millivolt in the lead that shows it best, from 0 to 1. From several values each patient draws
-        one, recorded in the metadata. By default 0.1, 0.25 and 0.25 in the order of ``sign``. The same segment varies
+        one, recorded in ``truth``. By default 0.1, 0.25 and 0.25 in the order of ``sign``. The same segment varies
         in all patients, with a standard deviation of 0.04, 0.1 and 0.1 millivolt, so that no classifier is perfect.
     class_balance : float, default=0.5
         Probability that a patient has the sign. Labels are drawn in strata, so that the share in every four patients
@@ -130,8 +128,9 @@ def make_ecg(
     bunch : ImageBunch of shape (n, n_leads, length), dtype float32
         Signals in millivolt, with ``target`` (1 for the sign), ``masks`` of shape (n, length) (the part of each beat in
         which the sign sits or would sit), ``artifact`` (1 if any shortcut was planted), ``artifact_masks`` (when),
-        ``groups`` (patients) and, with ``twins``, ``twin``. The ``metadata`` have ``patient_id``, ``heart_rate`` (per
-        minute), ``sign``, ``sign_contrast``, ``shortcut``, one 0/1 column per shortcut, and ``subgroup``.
+        ``groups`` (patients) and, with ``twins``, ``twin``. The table ``metadata`` has what a hospital would know:
+        ``patient_id`` and ``heart_rate`` (per minute). The table ``truth`` has what only the generator knows: ``sign``,
+        ``sign_contrast``, ``shortcut``, one 0/1 column per shortcut, and ``subgroup``.
     y : ndarray of int of shape (n,)
         The target, with ``return_X_y=True``.
 
@@ -169,7 +168,7 @@ def make_ecg(
     fields = {name: np.zeros((n, length), bool) for name in ("masks", "artifact_masks")}
     if twins:
         fields["twin"] = np.empty_like(signals)
-    records = []
+    known, truth, target = [], [], np.empty(n, dtype=np.int64)
     for row in range(n):
         number = row // recordings_per_patient
         label = int(stratified_uniform(seed, _LABEL, number) < class_balance)
@@ -188,26 +187,11 @@ def make_ecg(
             signal, touched = _PLANT[item.name](signal, rng, item.strength, time, recording.beats)
             fields["artifact_masks"][row] |= touched
         signals[row] = signal
-        records.append(
-            {
-                "patient_id": f"P{number:06d}",
-                "heart_rate": round(60 / float(np.diff(recording.beats).mean()), 1),
-                **describe_row(label, sign, contrast, present, shortcuts),
-                "target": label,
-            }
-        )
-
-    metadata = pd.DataFrame.from_records(records)
-    target = metadata["target"].to_numpy()
-    bunch = ImageBunch(
-        signals,
-        signal=True,
-        target=target,
-        artifact=(metadata["shortcut"] != "none").to_numpy().astype(np.int64),
-        metadata=metadata.drop(columns="target"),
-        groups=metadata["patient_id"].to_numpy(dtype=str),
-        **fields,
-    )
+        target[row] = label
+        heart_rate = round(60 / float(np.diff(recording.beats).mean()), 1)
+        known.append({"patient_id": f"P{number:06d}", "heart_rate": heart_rate})
+        truth.append(describe_row(label, sign, contrast, present, shortcuts))
+    bunch = make_truthful_bunch(signals, target, known, truth, signal=True, **fields)
     return (bunch, target) if return_X_y else bunch
 
 

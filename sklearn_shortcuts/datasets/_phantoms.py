@@ -6,14 +6,12 @@ from numbers import Integral, Real
 
 import cv2
 import numpy as np
-import pandas as pd
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..images import ImageBunch
 from ._anatomy import Exposure, Patient, draw_radiograph
 from ._artifacts import ARTIFACTS, TEXTUAL, WHOLE_IMAGE, plant
 from ._seeds import base_seed, generator, stratified_uniform
-from ._shortcut_settings import describe_row, read_contrasts, read_shortcuts
+from ._shortcut_settings import describe_row, make_truthful_bunch, read_contrasts, read_shortcuts
 
 # What a row draws comes from separate streams, so that no draw can depend on the label.
 _LABEL, _PATIENT, _EXPOSURE, _SIGN, _NOISE, _SHORTCUT = range(6)
@@ -78,7 +76,7 @@ def make_chest_phantoms(
         darker space between it and the chest wall.
     sign_contrast : float or array-like of float, default=None
         Height of the sign in gray values, where the range from black to white is 1. From several values each patient
-        draws one, recorded in the metadata: studies with easy and hard cases. 0 hides the sign. By default 0.15 for
+        draws one, recorded in ``truth``: studies with easy and hard cases. 0 hides the sign. By default 0.15 for
         an opacity and 0.05 for a pneumothorax, at which a small network trained on 500 images is good, not perfect.
     class_balance : float, default=0.5
         Probability that a patient has the sign. Labels are drawn in strata, so that the share in every four patients
@@ -112,9 +110,10 @@ def make_chest_phantoms(
     bunch : ImageBunch of shape (n, size, size)
         With ``target`` (1 for the sign), ``masks`` (the lungs), ``sign_masks`` (the sign), ``artifact`` (1 if any
         shortcut was planted), ``artifact_masks`` (where; everywhere for those that concern the whole image),
-        ``groups`` (patients) and, with ``twins``, ``twin``. The ``metadata`` have ``patient_id``, ``age`` in years,
-        ``sex``, ``sign``, ``sign_contrast``, ``sign_side`` (in the image), ``shortcut``, one 0/1 column per shortcut
-        (``child`` for ``"age"``), and ``subgroup``, such as ``"sign with drain"``.
+        ``groups`` (patients) and, with ``twins``, ``twin``. The table ``metadata`` has what a hospital would know:
+        ``patient_id``, ``age`` in years and ``sex``. The table ``truth`` has what only the generator knows: ``sign``,
+        ``sign_contrast``, ``sign_side`` (in the image), ``shortcut``, one 0/1 column per shortcut (``child`` for
+        ``"age"``), and ``subgroup``, such as ``"sign with drain"``.
     y : ndarray of int of shape (n,)
         The target, with ``return_X_y=True``.
 
@@ -151,7 +150,7 @@ def make_chest_phantoms(
         fields["twin"] = np.empty_like(images)
         if has_age:
             fields["twin_masks"] = np.zeros((n, size, size), bool)
-    records = []
+    known, truth, target = [], [], np.empty(n, dtype=np.int64)
     patient = None
     for row in range(n):
         number = row // images_per_patient
@@ -177,27 +176,17 @@ def make_chest_phantoms(
                 )
                 fields["artifact_masks"][row] |= touched
         images[row] = convert(gray)
-        records.append(
+        target[row] = patient.label
+        known.append(
             {
                 "patient_id": f"P{number:06d}",
                 "age": patient.child_age if child > 0 else patient.age,
                 "sex": "F" if patient.female else "M",
-                "sign_side": shot.side if patient.label else "none",
-                **describe_row(patient.label, sign, patient.contrast, present, shortcuts),
-                "target": patient.label,
             }
         )
-
-    metadata = pd.DataFrame.from_records(records)
-    target = metadata["target"].to_numpy()
-    bunch = ImageBunch(
-        images,
-        target=target,
-        artifact=(metadata["shortcut"] != "none").to_numpy().astype(np.int64),
-        metadata=metadata.drop(columns="target"),
-        groups=metadata["patient_id"].to_numpy(dtype=str),
-        **fields,
-    )
+        side = shot.side if patient.label else "none"
+        truth.append(describe_row(patient.label, sign, patient.contrast, present, shortcuts, sign_side=side))
+    bunch = make_truthful_bunch(images, target, known, truth, **fields)
     return (bunch, target) if return_X_y else bunch
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
+import pandas as pd
 
+from ..images import ImageBunch
 from ._seeds import generator
 
 
@@ -117,8 +119,8 @@ def read_contrasts(sign_contrast, default):
 _COLUMNS = {"age": "child"}  # the column "age" holds years
 
 
-def describe_row(label, sign, contrast, present, shortcuts):
-    """Give the columns of the metadata that tell about the sign and the shortcuts of a row."""
+def describe_row(label, sign, contrast, present, shortcuts, **sign_details):
+    """Give what only the generator knows of a row: its sign and its shortcuts."""
     names = [item.name for item in present]
     subgroup = "sign" if label else "no sign"
     if names:
@@ -128,7 +130,44 @@ def describe_row(label, sign, contrast, present, shortcuts):
     return {
         "sign": sign if label else "none",
         "sign_contrast": contrast if label else 0.0,
+        **sign_details,
         "shortcut": "+".join(names) or "none",
         **{_COLUMNS.get(item.name, item.name): int(item.name in names) for item in shortcuts},
         "subgroup": subgroup,
     }
+
+
+def make_truthful_bunch(images, target, known, truth, **fields):
+    """Make the bunch of a generated study.
+
+    What a hospital would know of a row stands apart from the truth: models that read the metadata must not find the
+    label there.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, ...)
+        Rows.
+    target : ndarray of int of shape (n,)
+        Classes.
+    known : list of n dict
+        Metadata of the rows, with ``patient_id``.
+    truth : list of n dict
+        What :func:`describe_row` gives.
+    **fields
+        Options and further fields of the bunch.
+
+    Returns
+    -------
+    ImageBunch
+        With the fields ``artifact``, ``groups``, ``metadata``, ``target`` and ``truth``.
+    """
+    metadata, truth = pd.DataFrame.from_records(known), pd.DataFrame.from_records(truth)
+    return ImageBunch(
+        images,
+        target=target,
+        artifact=(truth["shortcut"] != "none").to_numpy().astype(np.int64),
+        metadata=metadata,
+        groups=metadata["patient_id"].to_numpy(dtype=str),
+        truth=truth,
+        **fields,
+    )

@@ -38,9 +38,17 @@ def test_what_comes_back():
     assert study.masks.shape == study.artifact_masks.shape == (6, 1000)
     assert len(np.unique(study.groups)) == 3
     assert study.metadata["heart_rate"].between(45, 110).all()
-    assert set(study.metadata["subgroup"]) <= {
+    assert set(study.truth["subgroup"]) <= {
         f"{sign} {has} mains_hum" for sign in ("sign", "no sign") for has in ("with", "without")
     }
+
+
+def test_metadata_are_what_a_hospital_would_know():
+    study = make_ecg(300, n_leads=1, length=300, shortcut="mains_hum", random_state=0)
+    assert list(study.metadata.columns) == ["patient_id", "heart_rate"]
+    assert list(study.truth.columns) == ["sign", "sign_contrast", "shortcut", "mains_hum", "subgroup"]
+    # Under no association the standard deviation is 0.033.
+    assert abs(roc_auc_score(study.target, study.metadata["heart_rate"]) - 0.5) < 0.1
 
 
 def test_the_beats_are_there_at_the_rate_of_the_metadata():
@@ -68,6 +76,7 @@ def test_the_seed_decides_everything_and_rows_do_not_depend_on_their_number():
     for one, other in ((long, again), (long[:5], short)):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
         assert one.metadata.equals(other.metadata)
+        assert one.truth.equals(other.truth)
         for name in ("masks", "artifact_masks", "artifact", "target", "twin", "groups"):
             np.testing.assert_array_equal(one.get(name), other.get(name))
     assert (np.asarray(long) != np.asarray(make_ecg(9, **{**options, "random_state": 4}))).any()

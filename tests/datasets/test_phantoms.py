@@ -29,8 +29,8 @@ def assert_same(one, other):
     assert one.fields == other.fields
     np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
     for name in one.fields:
-        if name == "metadata":
-            assert one.metadata.reset_index(drop=True).equals(other.metadata.reset_index(drop=True))
+        if name in ("metadata", "truth"):
+            assert one.get(name).reset_index(drop=True).equals(other.get(name).reset_index(drop=True))
         else:
             np.testing.assert_array_equal(one.get(name), other.get(name), err_msg=name)
 
@@ -67,8 +67,8 @@ def test_what_comes_back():
     assert set(np.unique(y)) <= {0, 1}
     assert study.groups.tolist() == sorted(f"P{patient:06d}" for patient in range(4) for _ in range(3))
     assert study.metadata["patient_id"].tolist() == study.groups.tolist()
-    np.testing.assert_array_equal(study.metadata["marker"], study.artifact)
-    assert set(study.metadata["subgroup"]) <= {
+    np.testing.assert_array_equal(study.truth["marker"], study.artifact)
+    assert set(study.truth["subgroup"]) <= {
         f"{sign} {has} marker" for sign in ("sign", "no sign") for has in ("with", "without")
     }
     assert "twin" not in study.fields
@@ -105,7 +105,7 @@ def test_a_shortcut_does_not_change_what_else_is_drawn():
     np.testing.assert_array_equal(both.twin, np.asarray(plain))
     np.testing.assert_array_equal(both.target, plain.target)
     np.testing.assert_array_equal(both.masks, plain.masks)
-    np.testing.assert_array_equal(both.metadata["drain"], one.metadata["drain"])
+    np.testing.assert_array_equal(both.truth["drain"], one.truth["drain"])
 
 
 @pytest.mark.parametrize("shortcut", LOCAL)
@@ -139,17 +139,17 @@ def test_the_twin_of_a_child_is_an_adult():
     assert (study.masks.sum((1, 2)) < 0.8 * adults.masks.sum((1, 2))).all()
     assert (study.metadata["age"] < 10).all()
     assert (adults.metadata["age"] >= 20).all()
-    assert (study.metadata["child"] == 1).all()
+    assert (study.truth["child"] == 1).all()
 
 
 def test_several_shortcuts():
     study = make_chest_phantoms(
         60, shortcut={"drain": {}, "marker": {"prevalence": {0: 1, 1: 0}, "text": "AP"}}, prevalence=1.0, random_state=0
     )
-    np.testing.assert_array_equal(study.metadata["drain"], study.target)
-    np.testing.assert_array_equal(study.metadata["marker"], 1 - study.target)
+    np.testing.assert_array_equal(study.truth["drain"], study.target)
+    np.testing.assert_array_equal(study.truth["marker"], 1 - study.target)
     assert (study.artifact == 1).all()
-    assert set(study.metadata["subgroup"]) == {"sign with drain", "no sign with marker"}
+    assert set(study.truth["subgroup"]) == {"sign with drain", "no sign with marker"}
 
 
 @pytest.mark.parametrize("prevalence", [0.95, 0.5, {0: 0.05, 1: 0.9}, {0: 1.0, 1: 0.0}])
@@ -174,10 +174,10 @@ def test_images_of_a_patient_belong_together():
     study = make_chest_phantoms(
         40, images_per_patient=4, shortcut=["pacemaker", "drain"], prevalence=0.6, random_state=0
     )
-    metadata = study.metadata.groupby("patient_id")
+    everything = study.metadata.join(study.truth).groupby("patient_id")
     for column in ("sign", "age", "sex", "pacemaker", "sign_side"):
-        assert (metadata[column].nunique() == 1).all(), column
-    assert (metadata["drain"].nunique() > 1).any()
+        assert (everything[column].nunique() == 1).all(), column
+    assert (everything["drain"].nunique() > 1).any()
     images = np.asarray(make_chest_phantoms(40, images_per_patient=4, random_state=0)).reshape(10, 4, -1)
     within = np.abs(images[:, 0] - images[:, 1]).mean()
     between = np.abs(images[:, 0] - np.roll(images[:, 0], 1, axis=0)).mean()
@@ -205,6 +205,7 @@ def test_the_same_patient_at_several_sizes():
     assert (shrunk == small.masks).mean() > 0.98
     np.testing.assert_array_equal(small.target, large.target)
     assert small.metadata.equals(large.metadata)
+    assert small.truth.equals(large.truth)
 
 
 @pytest.mark.parametrize("sign", ["opacity", "pneumothorax"])
@@ -238,7 +239,7 @@ def test_an_opacity_is_as_high_as_asked():
 def test_levels_of_contrast():
     levels = [0.05, 0.1, 0.2, 0.4]
     study = make_chest_phantoms(80, sign_contrast=levels, random_state=0)
-    drawn = study.metadata["sign_contrast"].to_numpy()
+    drawn = study.truth["sign_contrast"].to_numpy()
     assert set(drawn[study.target == 1]) == set(levels)
     assert set(drawn[study.target == 0]) == {0.0}
 
@@ -318,7 +319,7 @@ def test_any_parameters(size, sign, names, prevalence, contrast, strength, per_p
     assert images.max() <= 1
     assert study.masks.any(axis=(1, 2)).all()
     np.testing.assert_array_equal(images[~study.artifact_masks], study.twin[~study.artifact_masks])
-    np.testing.assert_array_equal(study.artifact, study.metadata["shortcut"] != "none")
+    np.testing.assert_array_equal(study.artifact, study.truth["shortcut"] != "none")
 
 
 @pytest.mark.parametrize(
@@ -351,6 +352,28 @@ def test_bad_arguments(arguments, message):
 def test_settings_must_be_a_dict():
     with pytest.raises(TypeError, match="give its settings as a dict"):
         make_chest_phantoms(2, shortcut={"drain": 0.9})
+
+
+def test_metadata_are_what_a_hospital_would_know():
+    study = make_chest_phantoms(400, size=32, shortcut=["drain", "age"], prevalence=0.5, random_state=0)
+    assert list(study.metadata.columns) == ["patient_id", "age", "sex"]
+    assert list(study.truth.columns) == [
+        "sign",
+        "sign_contrast",
+        "sign_side",
+        "shortcut",
+        "child",
+        "drain",
+        "subgroup",
+    ]
+    view = study[[7, 3]]
+    assert view.truth.equals(study.truth.iloc[[7, 3]])
+    table = study.metadata
+    known = np.column_stack([table["age"], table["age"] < 15, table["sex"] == "F"]).astype(float)
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    scores = cross_val_predict(model, known, study.target, cv=5, method="predict_proba")[:, 1]
+    # Under no association the standard deviation is 0.029.
+    assert abs(roc_auc_score(study.target, scores) - 0.5) < 0.1
 
 
 def test_a_study_can_be_pickled():
