@@ -35,6 +35,9 @@ exclude_patterns = ["_build", "examples", "templates", "generated/calibration.rs
 suppress_warnings = ["config.cache"]  # the gallery keeps a function in its configuration
 templates_path = ["templates"]
 html_theme = "pydata_sphinx_theme"
+html_title = "sklearn-shortcuts"
+html_static_path = ["static"]
+html_css_files = ["custom.css"]
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 html_show_sourcelink = False
 autosummary_generate = True
@@ -52,6 +55,7 @@ sphinx_gallery_conf = {
     "plot_gallery": "True",
     "remove_config_comments": True,
     "show_memory": False,
+    "image_srcset": ["2x"],
     "min_reported_time": 1,
     # Figures that stand on the disk of whoever builds the pages must not differ from what a reader gets.
     "reset_modules": ("matplotlib", "seaborn"),

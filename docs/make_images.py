@@ -13,7 +13,6 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = "region_sensitivity.png"
-N_COLORS = 128  # gray values and one blue scale: fewer colors make a smaller file and look the same
 
 
 def main():
@@ -30,11 +29,11 @@ def main():
         try:
             exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
             with Image.open(PICTURE) as image:
-                small = image.convert("RGB").quantize(N_COLORS, dither=Image.Dither.NONE)
+                opaque = image.convert("RGB")
         finally:
             os.chdir(before)
-    small.save(target, optimize=True)
-    print(f"{target.relative_to(ROOT)}: {small.width} x {small.height} pixels, {target.stat().st_size / 1000:.0f} kB")
+    opaque.save(target, optimize=True)
+    print(f"{target.relative_to(ROOT)}: {opaque.width} x {opaque.height} pixels, {target.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

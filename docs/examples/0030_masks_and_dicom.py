@@ -37,7 +37,12 @@ except ValueError as error:
 # Masks
 # -----
 # Boxes, polygons and run lengths become masks of the same kind: 1 inside.
-from sklearn_shortcuts.images import boxes_to_masks, polygons_to_masks, rle_decode, rle_encode
+from sklearn_shortcuts.images import (
+    boxes_to_masks,
+    polygons_to_masks,
+    rle_decode,
+    rle_encode,
+)
 
 box = boxes_to_masks([[(40, 30, 215, 225)]], (256, 256))[0]
 outline = [(128, 20), (235, 128), (128, 236), (20, 128)]
@@ -59,7 +64,9 @@ variants = {
     "grown by 12 px": ROIMasker(keep="roi", margin=12).fit_transform(bunch),
     "blurred outside": ROIMasker(keep="roi", fill="blur").fit_transform(bunch),
 }
-figure, axes = plt.subplots(len(bunch), len(variants), figsize=(9, 7.4), layout="constrained")
+figure, axes = plt.subplots(
+    len(bunch), len(variants), figsize=(9, 7.4), layout="constrained"
+)
 for column, (title, variant) in zip(axes.T, variants.items()):
     column[0].set_title(title)
     for axis, image in zip(column, np.asarray(variant)):
@@ -78,9 +85,22 @@ from sklearn_shortcuts import NeuralImageClassifier
 from sklearn_shortcuts.datasets import make_chest_phantoms
 from sklearn_shortcuts.neural import SmallCNN
 
-X, y = make_chest_phantoms(150, size=48, shortcut="drain", random_state=0, return_X_y=True)
-model = make_pipeline(ROIMasker(), NeuralImageClassifier(SmallCNN(width=8), max_epochs=5, random_state=0))
-search = GridSearchCV(model, {"roimasker__keep": ["all", "roi", "background"]}, cv=2, scoring="roc_auc")
+X, y = make_chest_phantoms(
+    150, size=48, shortcut="drain", random_state=0, return_X_y=True
+)
+model = make_pipeline(
+    ROIMasker(),
+    NeuralImageClassifier(SmallCNN(width=8), max_epochs=5, random_state=0),
+)
+search = GridSearchCV(
+    model,
+    {"roimasker__keep": ["all", "roi", "background"]},
+    cv=2,
+    scoring="roc_auc",
+)
 search.fit(X, y)
-for keep, score in zip(search.cv_results_["param_roimasker__keep"], search.cv_results_["mean_test_score"]):
+for keep, score in zip(
+    search.cv_results_["param_roimasker__keep"],
+    search.cv_results_["mean_test_score"],
+):
     print(f"{keep:<10} {score:.3f}")
