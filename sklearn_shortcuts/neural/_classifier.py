@@ -1,5 +1,6 @@
 """The neural classifier with the interface of scikit-learn."""
 
+import copy
 import warnings
 from numbers import Integral, Real
 
@@ -25,6 +26,7 @@ from ._training import (
     choices,
     make_callbacks,
     objective_fields,
+    renew_network,
     renew_objectives,
     row_fields,
     weight_fields,
@@ -52,7 +54,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     penalty : Penalty, default=None
         What is added to the loss of each row in training.
     optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
-        Optimizer, or a class of one: called with the parameters, ``lr`` and, if not 0, ``weight_decay``.
+        Optimizer, or a class of one: called with the parameters, ``lr`` and, if it takes that, ``weight_decay``.
     lr : float, default=1e-3
         Learning rate.
     momentum : float, default=0.9
@@ -84,7 +86,8 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     callbacks : list of skorch.callbacks.Callback, default=None
         For instance learning-rate schedules or gradient clipping; copies are used.
     warm_start : bool, default=False
-        Let ``fit`` train the fitted network further, for ``max_epochs`` more.
+        Let ``fit`` train the fitted network further, for ``max_epochs`` more. Another ``freeze`` takes effect; what
+        the network was made of (``module``, ``image_shape``, ``weights``, ``normalize``) must not change.
     device : str, default="auto"
         Torch device; by default a CUDA GPU if there is one.
     compile : bool, default=False
@@ -105,7 +108,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,) or list of ndarray of shape (2,)
+    classes_ : ndarray of shape (n_classes,) or (n_labels, 2)
         Classes; with several labels, the values 0 and 1 for each.
     label_names_ : ndarray of shape (n_labels,) or None
         Names of several labels: the columns of ``y`` if it was a DataFrame, otherwise numbers.
@@ -337,6 +340,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         fields = {"y": codes, **row_fields(rows, wanted, masks=masks)}
         if reset:
             self._scaled_type = np.dtype(rows.images.dtype) if is_scaled(rows.images.dtype) else None
+            self._unscaled = self._scaled_type is None and rows.checked and bool(rows.images.max() > 1)
             self._seeds = np.random.RandomState(draw_seed(make_random_state(self.random_state)))
         seed = draw_seed(self._seeds)
         with own_random_state(seed, resolve_device(self.device)):
@@ -358,7 +362,15 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
             net.set_params(lr=self.lr, batch_size=self.batch_size, max_epochs=epochs, verbose=int(self.verbose))
             net.n_threads = self.n_threads
             held_out = None if held_out is None else self._reader(rows, fields, held_out)
-            net.train_on(reader, held_out, epochs)
+            before, n_before = None if reset else copy.deepcopy(net.module_.state_dict()), len(net.history)
+            try:
+                net.train_on(reader, held_out, epochs)
+            except FloatingPointError:
+                if not reset:  # the weights from before are still good, what the optimizer knows is not
+                    net.module_.load_state_dict(before)
+                    del net.history[n_before:]
+                    self.net_.choices = None
+                raise
         self.net_ = net
         self.history_ = _history(net)
         self.n_iter_ = len(self.history_)
@@ -368,6 +380,13 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     def _check_images(self, X):
         rows = check_images(self, X, image_shape=self.image_shape, precision=self.precision, reset=False)
         kind = rows.images.dtype.kind
+        if self._unscaled and is_scaled(rows.images.dtype):
+            warnings.warn(
+                f"X holds {rows.images.dtype} images, which are divided by {np.iinfo(rows.images.dtype).max}, but the "
+                f"classifier was fitted on images of another type with values beyond 1, which were taken as they are",
+                UserWarning,
+                stacklevel=5,
+            )
         if self._scaled_type is not None and rows.checked and kind == "f" and rows.images.max() > 1:
             warnings.warn(
                 f"the classifier was fitted on {self._scaled_type} images, which it divides by "
@@ -391,6 +410,11 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
             if partial and y.ndim == 1 and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             self._set_encoding(TargetEncoding.learn(y[used], names, classes))
+        elif classes is not None and y.ndim == 1 and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes={np.unique(classes).tolist()} is not the same as in the first call to partial_fit: "
+                f"{self.classes_.tolist()}"
+            )
         elif names is not None and names != self.label_names_.tolist():
             raise ValueError(f"y has the labels {names}, but the classifier knows {self.label_names_.tolist()}")
         used_codes = self._encoding.encode(y[used])
@@ -407,6 +431,10 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         if groups is not None:
             groups = column_or_1d(groups)
             check_consistent_length(codes, groups)
+            groups = pd.factorize(groups)[0]
+            if (groups[used] < 0).any():
+                row = used[groups[used] < 0][0]
+                raise ValueError(f"groups: row {row} has no group; give it one of its own")
             groups = groups[used]
         train, held_out = hold_out(codes[used], groups, self.validation_fraction, seed)
         return used[train], None if held_out is None else used[held_out]
@@ -427,6 +455,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
             module, self._n_logits = build_module(self, kind, self._encoding.n_outputs)
             return build_net(self, module, self._n_logits, n_samples, kind)
         net = self.net_
+        renew_network(net, self)
         if choices(self) != net.choices:
             net = build_net(self, net.module_, self._n_logits, n_samples, kind)
         elif n_samples != net.n_samples:

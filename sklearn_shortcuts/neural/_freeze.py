@@ -73,6 +73,47 @@ def apply_freeze(module, freeze):
     return tuple(frozen)
 
 
+def set_freeze(module, freeze):
+    """Freeze as :func:`apply_freeze` does, in place of what the last call of this function froze.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Network, changed in place.
+    freeze : str, int or None
+        As in :func:`apply_freeze`; None only undoes the last call.
+    """
+    before = getattr(module, "_set_frozen", ((), ()))
+    _switch(module, before, frozen=False)
+    others = _frozen_parts(module)
+    if freeze is not None:
+        try:
+            apply_freeze(module, freeze)
+        except ValueError:
+            _switch(module, before, frozen=True)
+            raise
+    module._set_frozen = tuple(sorted(new - old) for new, old in zip(_frozen_parts(module), others))
+
+
+def _frozen_parts(module):
+    """Names of the parameters and of the normalization layers that are frozen."""
+    parameters = module.named_parameters(remove_duplicate=False)
+    return (
+        {name for name, parameter in parameters if not parameter.requires_grad},
+        {name for name, layer in module.named_modules() if isinstance(layer, _StaysInEvaluation)},
+    )
+
+
+def _switch(module, names, *, frozen):
+    parameters, layers = names
+    for name in parameters:
+        module.get_parameter(name).requires_grad_(not frozen)
+    for name in layers:
+        layer = module.get_submodule(name)
+        layer.__class__ = _frozen_class(type(layer)) if frozen else type(layer).__mro__[2]
+        layer.train(not frozen)
+
+
 def _last_layer(module, freeze):
     """Name of the last layer to freeze."""
     if isinstance(freeze, Integral) and not isinstance(freeze, bool):

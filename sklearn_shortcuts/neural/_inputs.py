@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
 from ..images import ImageBunch
@@ -73,6 +73,8 @@ def check_images(estimator, X, *, image_shape, precision, reset):
     else:
         rows, row_shape = _check_array(estimator, X, precision, reset)
         checked = True
+    if reset and image_shape is None and len(rows.shape) == 4:
+        _check_channels(rows.shape)
     if reset:
         estimator.image_shape_ = _resolve_shape(image_shape, row_shape, rows.shape[1:])
     elif (
@@ -99,16 +101,38 @@ def _check_array(estimator, X, precision, reset):
     dtype = [np.float64 if precision == "float64" else np.float32, *_KEPT_DTYPES]
     n_axes = len(X.shape) if hasattr(X, "shape") else 2
     if n_axes <= 2:
-        return validate_data(estimator, X, dtype=dtype, reset=reset), None
+        try:
+            return validate_data(estimator, X, dtype=dtype, reset=reset), None
+        except ValueError as error:
+            if "could not convert string" in str(error):
+                error.add_note("X holds text; for the paths of image files see ImageFiles and ImageLoader")
+            raise
     if n_axes > 4:
         raise ValueError(
             f"X must have shape (n, n_features), (n, H, W), (n, C, T) or (n, C, H, W), got {tuple(X.shape)}; give the "
             f"slices of a volume as channels"
         )
-    X = check_array(X, dtype=dtype, allow_nd=True, input_name="X", estimator=estimator)
+    X = check_array(X, dtype=dtype, allow_nd=True, input_name="X", estimator=estimator, ensure_all_finite=False)
+    try:
+        assert_all_finite(X, input_name="X")
+    except ValueError as error:
+        row = int(np.flatnonzero(~np.isfinite(X).reshape(len(X), -1).all(axis=1))[0])
+        raise ValueError(
+            f"{error.args[0].splitlines()[0]} Row {row} is the first such image; repair or leave it out"
+        ) from None
     row_shape = X.shape[1:] if n_axes == 4 else (1, *X.shape[1:])
     _check_features(estimator, len(X), row_shape, reset)
     return X, row_shape
+
+
+def _check_channels(shape):
+    """Refuse images whose last axis looks like that of the colors, which most other libraries put there."""
+    n_channels, height, width = shape[1:]
+    if width in (1, 3, 4) and min(n_channels, height) > 4:
+        raise ValueError(
+            f"X has shape {tuple(shape)}: {n_channels} channels of {height} x {width} pixels. If the last axis holds "
+            f"the channels, give np.moveaxis(X, -1, 1); if not, set image_shape={(n_channels, height, width)}"
+        )
 
 
 def is_scaled(dtype):

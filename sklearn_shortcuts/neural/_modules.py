@@ -5,7 +5,7 @@ import inspect
 
 from torch import nn
 
-from ._freeze import apply_freeze
+from ._freeze import set_freeze
 from ._probe import probe_outputs
 from ._spec import check_shapes
 from ._weights import load_weights
@@ -51,7 +51,7 @@ def resolve_module(module, input_shape, n_outputs, *, weights=None, freeze=None)
     if weights is not None:
         network.weights_report = load_weights(network, weights)
     if freeze is not None:
-        apply_freeze(network, freeze)
+        set_freeze(network, freeze)
     return network
 
 

@@ -40,6 +40,10 @@ class ClassifierNet(NeuralNet):
         Shuffles and augments.
     choices : str
         What it was made of, see :func:`choices`.
+    network_choices : dict
+        What its network was made of, see :func:`network_choices`.
+    freeze : str, int or None
+        The estimator's parameter of that name when the network was last frozen.
     n_samples : int
         Number of rows that criterion and penalty were built for.
     """
@@ -118,13 +122,20 @@ class ClassifierNet(NeuralNet):
         epochs : int
             Largest number of epochs.
         """
-        self.notify("on_train_begin", X=None, y=None)
+        try:
+            self.notify("on_train_begin", X=None, y=None)
+        except _StopTraining as stop:  # nothing is trained yet
+            raise stop.__cause__ from None
         try:
             self.fit_loop((train, valid), epochs=epochs)
         except _StopTraining:
             pass
         except torch.OutOfMemoryError as error:
             error.add_note(f"lower batch_size (now {self.batch_size}), or use precision='bfloat16'")
+            raise
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                error.add_note(f"batch normalization cannot train on one row: raise batch_size (now {self.batch_size})")
             raise
         except KeyboardInterrupt:
             warnings.warn(
@@ -133,7 +144,8 @@ class ClassifierNet(NeuralNet):
                 UserWarning,
                 stacklevel=5,
             )
-        self.notify("on_train_end", X=None, y=None)
+        with contextlib.suppress(_StopTraining):
+            self.notify("on_train_end", X=None, y=None)
         self._set_training(False)  # whoever looks at the network from outside finds it as it predicts
         for epoch in self.history:
             epoch["batches"] = []  # one entry per training step, which nobody needs any more

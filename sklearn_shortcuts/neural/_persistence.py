@@ -4,7 +4,10 @@ import importlib
 import io
 import json
 import os
-import tempfile
+import pickle
+import secrets
+import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -53,6 +56,7 @@ class PersistenceMixin:
             "encoding": {name: _encode(value) for name, value in vars(self._encoding).items() if name != "dtype"},
             "target_dtype": np.dtype(self._encoding.dtype).str,
             "scaled_type": None if self._scaled_type is None else self._scaled_type.str,
+            "unscaled": self._unscaled,
             "feature_names": _encode(getattr(self, "feature_names_in_", None)),
             "n_samples": self.net_.n_samples,
             "history": self.history_.to_dict("list"),
@@ -61,15 +65,18 @@ class PersistenceMixin:
         weights = io.BytesIO()
         torch.save({name: value.cpu() for name, value in self.net_.module_.state_dict().items()}, weights)
         path = Path(path)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        # Unlike the files of tempfile this one gets the usual permissions.
+        unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        with open(unfinished, "xb") as file:
             try:
                 with zipfile.ZipFile(file, "w") as archive:
                     archive.writestr("classifier.json", json.dumps(content, indent=1))
                     archive.writestr("weights.pt", weights.getvalue())
                 file.close()
-                os.replace(file.name, path)
+                os.replace(unfinished, path)
             except BaseException:
-                os.unlink(file.name)
+                file.close()
+                os.unlink(unfinished)
                 raise
 
     @classmethod
@@ -94,7 +101,9 @@ class PersistenceMixin:
         Raises
         ------
         ValueError
-            If the file is not such a file or was written by a later version, or a parameter has to be given.
+            If the file is damaged, no such file or written by a later version, or a parameter has to be given.
+        TypeError
+            If there is no parameter of a given name.
 
         Examples
         --------
@@ -110,23 +119,21 @@ class PersistenceMixin:
         True
         """
         content, weights = _read(path, cls.__name__)
-        estimator = cls(**_parameters(content["parameters"], parameters, path, cls.__name__))
+        state = _load_weights(weights, path)
+        if unknown := set(parameters) - set(cls._get_param_names()):
+            raise TypeError(f"{cls.__name__} has no parameters {sorted(unknown)}")
+        try:
+            estimator = cls(**_parameters(content["parameters"], parameters, path, cls.__name__))
+            estimator._restore(content)
+        except (KeyError, TypeError, AttributeError, _AbsentError) as error:
+            raise ValueError(f"{path} does not hold what {cls.__name__}.save writes: {error!r}") from error
         estimator._validate_params()
-        for name, value in content["state"].items():
-            setattr(estimator, name, _decode(value))
-        if content["feature_names"] is not None:
-            estimator.feature_names_in_ = _decode(content["feature_names"])
-        encoding = {name: _decode(value) for name, value in content["encoding"].items()}
-        estimator._set_encoding(TargetEncoding(**encoding, dtype=np.dtype(content["target_dtype"])))
-        estimator._scaled_type = None if content["scaled_type"] is None else np.dtype(content["scaled_type"])
-        estimator._seeds = _decode(content["random_state"])
-        estimator.history_ = pd.DataFrame(content["history"])
         kind = estimator._encoding.kind
         with own_random_state(0, resolve_device(estimator.device)):
             module, estimator._n_logits = build_module(
                 estimator, kind, estimator._encoding.n_outputs, load_weights=False
             )
-            _load_weights(module.to(parameter_dtype(estimator.precision)), weights, path)
+            _set_weights(module.to(parameter_dtype(estimator.precision)), state, path)
             estimator.net_ = build_net(estimator, module, estimator._n_logits, content["n_samples"], kind)
         for epoch in estimator.history_.rename(columns={"seconds": "dur"}).to_dict("records"):
             estimator.net_.history.new_epoch()
@@ -134,28 +141,52 @@ class PersistenceMixin:
                 estimator.net_.history.record(name, value)
         return estimator
 
+    def _restore(self, content):
+        for name in _STATE:
+            setattr(self, name, _decode(content["state"][name]))
+        if content["feature_names"] is not None:
+            self.feature_names_in_ = _decode(content["feature_names"])
+        encoding = {name: _decode(value) for name, value in content["encoding"].items()}
+        if not isinstance(encoding["classes"], np.ndarray):
+            raise TypeError("classes are no array")
+        self._set_encoding(TargetEncoding(**encoding, dtype=np.dtype(content["target_dtype"])))
+        self._scaled_type = None if content["scaled_type"] is None else np.dtype(content["scaled_type"])
+        self._unscaled = bool(content["unscaled"])
+        self._seeds = _decode(content["random_state"])
+        self.history_ = pd.DataFrame(content["history"])
+
 
 def _read(path, name):
     try:
         with zipfile.ZipFile(path) as archive:
             content = json.loads(archive.read("classifier.json"))
             weights = archive.read("weights.pt")
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a file that {name}.save wrote") from error
+        if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+            raise ValueError("no format")
+    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{path} is not a file that {name}.save wrote, or it is damaged") from error
     if content.get("class") != name:
         raise ValueError(f"{path} holds a {content.get('class')}, not a {name}")
     if content["format"] > _FORMAT:
         raise ValueError(
-            f"{path} was written by version {content['version']} of {_PACKAGE}, which is later than this one"
+            f"{path} was written by version {content.get('version')} of {_PACKAGE}, which is later than this one"
         )
     return content, io.BytesIO(weights)
 
 
-def _load_weights(module, weights, path):
-    state = torch.load(weights, map_location="cpu", weights_only=True)
+def _load_weights(weights, path):
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what cannot be read raises as well
+            return torch.load(weights, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, struct.error) as error:
+        raise ValueError(f"the weights in {path} are damaged, or hold more than tensors and were refused") from error
+
+
+def _set_weights(module, state, path):
     try:
         module.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"the weights in {path} do not fit the module {type(module).__name__}: {error}") from error
 
 
@@ -189,7 +220,9 @@ def _encode(value):
         return {type(value).__name__: [_encode(item) for item in value]}
     if isinstance(value, dict):
         return {"dict": [[_encode(key), _encode(item)] for key, item in value.items()]}
-    if isinstance(value, np.ndarray) and (value.dtype != object or all(isinstance(item, str) for item in value.flat)):
+    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
+        return {"objects": [_encode(item) for item in value]}
+    if isinstance(value, np.ndarray):
         return {"array": value.tolist(), "dtype": value.dtype.str}
     if isinstance(value, np.random.RandomState):
         name, keys, *rest = value.get_state()
@@ -211,6 +244,10 @@ def _decode(value):
         return {_decode(key): _decode(item) for key, item in value["dict"]}
     if "array" in value:
         return np.array(value["array"], dtype=value["dtype"])
+    if "objects" in value:
+        result = np.empty(len(value["objects"]), dtype=object)
+        result[:] = [_decode(item) for item in value["objects"]]
+        return result
     if "random_state" in value:
         name, keys, *rest = value["random_state"]
         state = np.random.RandomState(0)

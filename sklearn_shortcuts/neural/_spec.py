@@ -58,7 +58,8 @@ class ModuleSpec(BaseEstimator):
         input_shape, n_outputs = check_shapes(input_shape, n_outputs)
         if len(input_shape) not in self._n_axes:
             wanted = " or ".join(_AXES[n] for n in self._n_axes)
-            raise ValueError(f"{type(self).__name__} takes {wanted}, got rows of shape {input_shape}")
+            hint = "give signals as ImageBunch(..., signal=True), or name the shape of a row by image_shape"
+            raise ValueError(f"{type(self).__name__} takes {wanted}, got rows of shape {input_shape}; {hint}")
         return self._build(input_shape, n_outputs)
 
     def _build(self, input_shape, n_outputs):

@@ -1,6 +1,7 @@
 """From labels as people write them to the numbers a criterion takes, and back."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,9 @@ class TargetEncoding:
     ----------
     kind : {"binary", "multiclass", "multilabel"}
         What is predicted.
-    classes : ndarray of shape (n_classes,), or list of ndarray of shape (2,)
-        Sorted classes; for ``"multilabel"`` the two values of every label, which is how scikit-learn recognizes such
-        a classifier even with two labels.
+    classes : ndarray of shape (n_classes,) or (n_labels, 2)
+        Sorted classes; for ``"multilabel"`` the two values of every label. With one row per label scikit-learn's
+        scorers recognize such a classifier even with two labels, and ``cross_val_predict`` counts its columns.
     label_names : ndarray of shape (n_labels,) or None
         Names of the labels; None unless ``"multilabel"``.
     dtype : numpy.dtype
@@ -60,12 +61,11 @@ class TargetEncoding:
             If there are fewer than two classes, or the label names repeat.
         """
         if y.ndim == 2:
-            names = np.arange(y.shape[1]) if names is None else np.asarray(names)
+            names = np.arange(y.shape[1]) if names is None else as_array(names)
             if len(set(names.tolist())) < len(names):
                 raise ValueError(f"the labels of y must have different names, got {names.tolist()}")
-            values = np.array([0, 1], dtype=y.dtype)
-            return cls("multilabel", [values] * y.shape[1], names, y.dtype)
-        classes = np.unique(y if classes is None else column_or_1d(classes))
+            return cls("multilabel", np.tile(np.array([0, 1], dtype=y.dtype), (y.shape[1], 1)), names, y.dtype)
+        classes = np.unique(y if classes is None else _as_classes(classes, "classes"))
         if len(classes) < 2:
             # The wording "one class" is what scikit-learn's own checks look for.
             raise ValueError(f"a classifier needs rows of at least two classes, but y has only one class: {classes}")
@@ -94,6 +94,11 @@ class TargetEncoding:
             raise ValueError(f"y has shape {y.shape}, but the classifier was fitted on {known}")
         if y.ndim == 2:
             return y.astype(np.float64)
+        if (y.dtype.kind in "OUS") != (self.classes.dtype.kind in "OUS"):
+            raise ValueError(
+                f"y has classes of type {y.dtype}, but the classifier was fitted on {self.classes.tolist()} of type "
+                f"{self.classes.dtype}"
+            )
         codes = np.searchsorted(self.classes, y)
         codes[codes == len(self.classes)] = 0
         unknown = self.classes[codes] != y
@@ -139,15 +144,55 @@ def check_target(y, estimator_name):
     names = list(y.columns) if isinstance(y, pd.DataFrame) and y.shape[1] > 1 else None
     y = y.toarray() if sparse.issparse(y) else np.asarray(y)
     if y.ndim != 2 or y.shape[1] == 1:
-        y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
+        y = _as_classes(column_or_1d(y, warn=True), "y")
         check_classification_targets(y)
         return y, None
     return _check_indicators(y, names), names
 
 
+def as_array(names):
+    """Give names as an array that keeps every one as it is, also where they differ in type or are tuples."""
+    if len({type(name) for name in names}) == 1 and isinstance(names[0], (str, Integral)):
+        return np.array(names)
+    result = np.empty(len(names), dtype=object)
+    result[:] = names
+    return result
+
+
+def _as_classes(y, what):
+    """Classes of one type as an array whose type says so; raise where some are missing or types are mixed."""
+    y = column_or_1d(y)
+    missing = pd.isna(y)
+    if missing.any():
+        row = int(np.flatnonzero(missing)[0])
+        raise ValueError(
+            f"Input {what} contains NaN: row {row} has no class ({missing.sum()} such rows); leave these rows out"
+        )
+    if y.dtype.kind == "T":
+        return y.astype(object)
+    if y.dtype != object:
+        assert_all_finite(y, input_name=what)
+        return y
+    if all(isinstance(value, str) for value in y):
+        return y
+    if all(isinstance(value, (Real, np.bool_)) for value in y):  # columns of tables often lose their type
+        return np.array(y.tolist())
+    types = sorted({type(value).__name__ for value in y})
+    if len(types) > 1:
+        raise ValueError(f"{what} mixes the types {', '.join(types)}; write all classes alike")
+    return y
+
+
 def _check_indicators(y, names):
-    if y.dtype == object or y.dtype.kind in "US":
+    missing = pd.isna(y)
+    if missing.any():
+        row, column = np.argwhere(missing)[0]
+        label = column if names is None else repr(names[column])
+        raise ValueError(
+            f"y with several columns must hold one 0/1 column per label, but row {row} of label {label} is missing; "
+            f"decide what unknown labels mean before fitting"
+        )
+    if y.dtype == object or y.dtype.kind in "USmM":
         try:
             y = y.astype(np.float64)
         except (TypeError, ValueError) as error:

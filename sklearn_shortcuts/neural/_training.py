@@ -2,8 +2,10 @@
 
 import contextlib
 import copy
+import inspect
 import pickle
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torch import nn
 from ..images import ImageBunch
 from ._callbacks import EpochBar
 from ._criteria import CrossEntropy
+from ._freeze import set_freeze
 from ._modules import resolve_module
 from ._net import ClassifierNet
 from ._runtime import parameter_dtype, resolve_device
@@ -26,6 +29,7 @@ _CHOICES = (
     *("optimizer", "momentum", "weight_decay", "criterion", "penalty"),
     *("device", "compile", "precision", "memory_format"),
 )
+_NETWORK_CHOICES = ("module", "image_shape", "weights", "normalize")
 _MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
@@ -94,9 +98,16 @@ def weight_fields(weights, class_weight, encoding, codes, train):
     -------
     dict
         ``"sample_weight"`` and ``"label_weight"``, where there are any.
+
+    Raises
+    ------
+    ValueError
+        If the weight of a class is no number, negative or infinite, or no row has a positive weight.
     """
     fields = {}
     weight = weights.sample_weight
+    if class_weight is not None:
+        _check_class_weight(class_weight)
     if class_weight is not None and encoding.kind == "multilabel":
         fields["label_weight"] = _label_weight(class_weight, encoding, codes, weights)
     elif class_weight is not None:
@@ -109,8 +120,18 @@ def weight_fields(weights, class_weight, encoding, codes, train):
         )
         weight = per_class[codes] * (1.0 if weight is None else weight)
     if weight is not None:
+        if not weight[train].any():
+            raise ValueError(f"class_weight={class_weight!r} leaves no row with a positive weight")
         fields["sample_weight"] = weight / weight[train].mean()
     return fields
+
+
+def _check_class_weight(class_weight):
+    if isinstance(class_weight, str):
+        return
+    for name, value in class_weight.items():
+        if not (isinstance(value, Real) and 0 <= value < np.inf):
+            raise ValueError(f"class_weight: the weight of {name!r} must be a number of at least 0, got {value!r}")
 
 
 def _label_weight(class_weight, encoding, codes, weights):
@@ -167,7 +188,7 @@ def row_fields(rows, names, *, masks):
         else:
             where = "X is no ImageBunch" if bunch is None else f"the rows have {list(bunch.fields)}"
             raise ValueError(
-                f"criterion, penalty or augmentation need the field {name!r}, but {where}; give an ImageBunch with it"
+                f"criterion or penalty need the field {name!r}, but {where}; give an ImageBunch with it"
                 + (", or fit(X, y, masks=...)" if name in ("masks", "has_mask") else "")
             )
     return fields
@@ -242,7 +263,9 @@ def build_net(estimator, module, n_logits, n_samples, kind):
         memory_format = "contiguous" if needs_input_grad else "channels_last"
     memory_format = _MEMORY_FORMATS[memory_format if len(estimator.image_shape_) == 3 else "contiguous"]
     optimizer = _OPTIMIZERS.get(estimator.optimizer, estimator.optimizer)
-    options = {"optimizer__weight_decay": estimator.weight_decay} if estimator.weight_decay else {}
+    options = {}
+    if isinstance(estimator.optimizer, str) or estimator.weight_decay or _takes(optimizer, "weight_decay"):
+        options["optimizer__weight_decay"] = estimator.weight_decay  # also 0: torch's own default may be another
     if estimator.optimizer == "sgd":
         options["optimizer__momentum"] = estimator.momentum
     if isinstance(estimator.optimizer, str) and device.type in ("cpu", "cuda"):
@@ -271,7 +294,34 @@ def build_net(estimator, module, n_logits, n_samples, kind):
         **options,
     )
     net.choices, net.n_samples = choices(estimator), n_samples
+    net.network_choices, net.freeze = network_choices(estimator), estimator.freeze
     return net.initialize()
+
+
+def renew_network(net, estimator):
+    """Freeze the network of a net as the estimator now says; nothing else of the network can change.
+
+    Parameters
+    ----------
+    net : ClassifierNet
+        Net to go on with.
+    estimator : NeuralImageClassifier
+        With checked parameters.
+
+    Raises
+    ------
+    ValueError
+        If a parameter that the network was made of has changed.
+    """
+    changed = [name for name, made_of in network_choices(estimator).items() if made_of != net.network_choices[name]]
+    if changed:
+        raise ValueError(
+            f"the fitted network, which is to be trained on, was made with another {' and '.join(changed)}; "
+            f"set warm_start=False and call fit to start anew, or set the old value again"
+        )
+    if estimator.freeze != net.freeze:
+        set_freeze(net.module_, estimator.freeze)
+        net.freeze = estimator.freeze
 
 
 def renew_objectives(net, estimator, n_logits, n_samples, kind):
@@ -310,6 +360,13 @@ def build_objectives(estimator, n_logits, n_samples, kind):
     return criterion, penalty.to(dtype) if isinstance(penalty, nn.Module) else penalty
 
 
+def _takes(function, argument):
+    try:
+        return argument in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # made in C
+        return False
+
+
 def objective_fields(estimator):
     """Names of the fields that criterion and penalty ask for."""
     specs = [spec for spec in (estimator.criterion, estimator.penalty) if spec is not None]
@@ -318,14 +375,21 @@ def objective_fields(estimator):
 
 def choices(estimator):
     """What a net is made of besides the network, as a short text; a net with other choices cannot be trained on."""
-    parts = []
-    for name in _CHOICES:
-        value = getattr(estimator, name)
-        try:
-            parts.append(fingerprint(value))
-        except (pickle.PicklingError, AttributeError, TypeError):  # a class or function made in another function
-            parts.append(repr(value))
-    return " ".join(parts)
+    return " ".join(_text(getattr(estimator, name)) for name in _CHOICES)
+
+
+def network_choices(estimator):
+    """What a network is made of, as short texts by parameter; it must stay if the network is trained on."""
+    return {name: _text(getattr(estimator, name)) for name in _NETWORK_CHOICES}
+
+
+def _text(value):
+    if isinstance(value, nn.Module):  # its weights have no text that a copy in another process shares
+        return repr(value)
+    try:
+        return fingerprint(value)
+    except (pickle.PicklingError, AttributeError, TypeError):  # a class or function made in another function
+        return getattr(value, "__qualname__", repr(value))
 
 
 def make_callbacks(estimator, early_stopping):

@@ -1,4 +1,4 @@
-"""NeuralImageClassifier: learning, targets, weights, going on, stopping, randomness."""
+"""NeuralImageClassifier: learning, targets, weights, stopping, randomness."""
 
 import functools
 import pickle
@@ -61,6 +61,9 @@ def test_several_labels_score_by_roc_auc_in_cross_validation(spots, n_labels):
     y.iloc[::7] = 1  # rows with all labels, so that the columns are no classes in disguise
     result = cross_validate(model(max_epochs=15), images, y, scoring=["roc_auc", "average_precision"], cv=2)
     assert result["test_roc_auc"].min() > 0.75
+    for method in ("predict_proba", "decision_function"):
+        held_out = cross_val_predict(model(max_epochs=1), images, y.to_numpy(), cv=2, method=method)
+        assert held_out.shape == (60, n_labels)
     fitted = model(max_epochs=3).fit(images, y)
     assert fitted.label_names_.tolist() == y.columns.tolist()
     assert fitted.predict_proba(images).shape == fitted.decision_function(images).shape == (60, n_labels)
@@ -168,77 +171,25 @@ def test_balanced_labels_give_presence_and_absence_the_same_weight(spots, linear
         model(class_weight="balanced").fit(images, y.assign(rare=0))
 
 
-# -- going on ----------------------------------------------------------------------------------------------------------
-def test_warm_start_goes_on_and_a_new_fit_starts_over(spots):
+@pytest.mark.parametrize("weight", [-1, np.nan, np.inf, "much"])
+@pytest.mark.parametrize("n_labels", [1, 2])
+def test_weights_of_classes_are_checked(spots, weight, n_labels):
     images, codes = spots()
-    fitted = model(max_epochs=2, warm_start=True).fit(images, codes)
-    first = fitted.history_.copy()
-    fitted.fit(images, codes)
-    assert fitted.n_iter_ == 4
-    assert fitted.history_.epoch.tolist() == [1, 2, 3, 4]
-    pd.testing.assert_frame_equal(fitted.history_.iloc[:2], first)
-    again = fitted.set_params(warm_start=False).fit(images, codes)
-    assert again.n_iter_ == 2
-    np.testing.assert_array_equal(again.history_.train_loss, first.train_loss)
+    y = codes if n_labels == 1 else np.column_stack([codes, 1 - codes])
+    with pytest.raises(ValueError, match="class_weight: the weight of 1 must be a number"):
+        model(class_weight={0: 1, 1: weight}).fit(images, y)
 
 
-def test_warm_start_keeps_the_optimizer_unless_the_objective_changes(spots):
-    images, codes = spots()
-    fitted = model(max_epochs=2, warm_start=True).fit(images, codes)
-    optimizer = fitted.net_.optimizer_
-    fitted.set_params(lr=0.002).fit(images[:40], codes[:40])
-    assert fitted.net_.optimizer_ is optimizer
-    assert optimizer.param_groups[0]["lr"] == 0.002
-    module = fitted.module_
-    fitted.set_params(criterion=CrossEntropy(label_smoothing=0.2)).fit(images, codes)
-    assert fitted.net_.optimizer_ is not optimizer
-    assert fitted.module_ is module
-    assert fitted.n_iter_ == 6
+def test_some_class_must_count(spots):
+    with pytest.raises(ValueError, match="leaves no row"):
+        model(class_weight={0: 0, 1: 0}).fit(*spots())
 
 
-class Fragile(CrossEntropy):
-    """Fails as long as it is told to."""
-
-    broken = True
-
-    def build(self, n_samples, n_outputs, kind):
-        if self.broken:
-            return nn.Identity()  # cannot be called with a batch
-        return super().build(n_samples, n_outputs, kind)
-
-
-def test_a_failed_warm_start_does_not_count(spots, monkeypatch):
-    images, codes = spots()
-    fitted = model(max_epochs=2, warm_start=True).fit(images, codes)
-    fitted.set_params(criterion=Fragile(0.5))
-    with pytest.raises(TypeError):
-        fitted.fit(images, codes)
-    monkeypatch.setattr(Fragile, "broken", False)
-    assert fitted.fit(images, codes).net_.criterion_.label_smoothing == 0.5
-
-
-def test_partial_fit_adds_one_epoch_and_knows_all_classes(spots):
-    images, codes = spots(n_classes=3)
-    fitted = model()
-    with pytest.raises(ValueError, match="classes must be passed"):
-        fitted.partial_fit(images, codes)
-    for _ in range(12):
-        for part in (codes < 2, codes > 0):
-            fitted.partial_fit(images[part], codes[part], classes=[0, 1, 2])
-    assert fitted.n_iter_ == 24
-    assert fitted.score(images, codes) > 0.9
-    with pytest.raises(ValueError, match="not among the classes"):
-        fitted.partial_fit(images, codes + 1)
-    with pytest.raises(ValueError, match="not supported by partial_fit"):
-        model(class_weight="balanced").partial_fit(images, codes, classes=[0, 1, 2])
-
-
-def test_labels_in_another_order_are_refused(spots):
-    images, codes = spots()
-    y = pd.DataFrame({"a": codes, "b": 1 - codes})
-    fitted = model(max_epochs=1).partial_fit(images, y)
-    with pytest.raises(ValueError, match=r"labels \['b', 'a'\]"):
-        fitted.partial_fit(images, y[["b", "a"]])
+@pytest.mark.parametrize("optimizer", ["adamw", torch.optim.AdamW])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.2])
+def test_weight_decay_is_what_it_says(spots, optimizer, weight_decay):
+    fitted = model(max_epochs=1, optimizer=optimizer, weight_decay=weight_decay).fit(*spots())
+    assert fitted.net_.optimizer_.param_groups[0]["weight_decay"] == weight_decay
 
 
 # -- stopping ----------------------------------------------------------------------------------------------------------
@@ -271,6 +222,30 @@ def test_the_held_out_rows_are_whole_groups_that_are_never_trained_on(spots, lin
     assert not set(groups[trained]) & set(groups[held_out])
     assert len(held_out) == 6
     assert seen == {True: set(), False: set()}, "the caller's network was changed"
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_every_row_needs_a_group_and_groups_may_be_of_any_type(spots, missing):
+    images, codes = spots()
+    groups = np.array(["a", 1, 2.5, "b"] * 12, dtype=object)
+    assert model(early_stopping=True, validation_fraction=0.5).fit(images, codes, groups=groups).n_iter_ > 0
+    groups[7] = missing
+    with pytest.raises(ValueError, match="groups: row 7 has no group"):
+        model(early_stopping=True).fit(images, codes, groups=groups)
+
+
+@pytest.mark.parametrize("moment", ["on_train_begin", "on_train_end"])
+def test_stopping_at_the_edges_of_training(spots, moment):
+    def stop(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+    callback = type("Stopping", (Callback,), {moment: stop})()
+    classifier = model(max_epochs=1, callbacks=[callback])
+    if moment == "on_train_end":
+        assert classifier.fit(*spots()).n_iter_ == 1
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            classifier.fit(*spots())
 
 
 def test_callbacks_may_stop_and_schedule(spots):

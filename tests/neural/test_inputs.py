@@ -145,3 +145,39 @@ def test_other_images_than_those_of_the_fit_are_refused(spots):
     for turned in (images[:, :8], ImageBunch(images[:, :8])):
         with pytest.raises(ValueError, match=r"shape \(1, 8, 16\), but NeuralImageClassifier was fitted on"):
             fitted.predict(turned)
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, ImageBunch])
+def test_channels_at_the_end_are_noticed(wrap):
+    images = wrap(np.zeros((4, 12, 16, 3)))
+    with pytest.raises(ValueError, match=r"12 channels of 16 x 3 pixels.*np.moveaxis\(X, -1, 1\)"):
+        model().fit(images, [0, 1, 0, 1])
+    assert model(image_shape=(12, 16, 3), max_epochs=1).fit(images, [0, 1, 0, 1]).image_shape_ == (12, 16, 3)
+    assert model(max_epochs=1).fit(wrap(np.zeros((4, 3, 16, 3))), [0, 1, 0, 1]).image_shape_ == (3, 16, 3)
+
+
+def test_an_image_that_is_not_finite_is_named():
+    images = np.zeros((4, 8, 8))
+    images[2, 3, 3] = np.nan
+    with pytest.raises(ValueError, match=r"contains NaN.* Row 2 "):
+        model().fit(images, [0, 1, 0, 1])
+
+
+def test_paths_point_to_the_readers():
+    with pytest.raises(ValueError, match="could not convert") as caught:
+        model().fit([["a.png"], ["b.png"]], [0, 1])
+    assert "ImageFiles" in caught.value.__notes__[0]
+
+
+def test_other_units_than_in_fit_are_warned_of(spots):
+    images, codes = spots()
+    fitted = model(max_epochs=1).fit(images * 255, codes)
+    with pytest.warns(UserWarning, match="X holds uint8 images, which are divided by 255") as caught:
+        fitted.predict((images * 100).clip(0, 255).astype(np.uint8))
+    assert caught[0].filename == __file__
+    model(max_epochs=1).fit(images.clip(0, 1), codes).predict((images * 100).clip(0, 255).astype(np.uint8))
+
+
+def test_networks_for_signals_say_how_to_give_them():
+    with pytest.raises(ValueError, match="signal=True"):
+        NeuralImageClassifier(ECGResNet((1,), width=4)).fit(np.zeros((4, 3, 40)), [0, 1, 0, 1])

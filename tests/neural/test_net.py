@@ -201,3 +201,14 @@ def test_compiled_and_not_compiled_agree(spots, monkeypatch):
 def test_devices_that_are_not_there(spots, device):
     with pytest.raises(ValueError, match=f"device='{device}'"):
         model(device=device).fit(*spots())
+
+
+def test_single_rows_and_batch_normalization_are_explained(linear_norm):
+    with pytest.raises(ValueError, match="more than 1 value") as caught:
+        model(module=linear_norm, batch_size=1).fit(np.eye(4), [0, 1, 0, 1])
+    assert "raise batch_size (now 1)" in caught.value.__notes__[0]
+
+
+@pytest.fixture
+def linear_norm(build):
+    return build(lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2)))

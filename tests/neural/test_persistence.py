@@ -1,6 +1,7 @@
 """Saved classifiers: the same answers, nothing executed, clear refusals."""
 
 import json
+import os
 import pickle
 import zipfile
 
@@ -137,7 +138,7 @@ def test_a_file_cannot_run_anything(spots, tmp_path):
         return (tmp_path / "weights.pt").read_bytes()
 
     rewrite(path, as_pickle)
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(ValueError, match=r"weights in .*model.zip are damaged, or hold more than tensors"):
         NeuralImageClassifier.load(path)
     for location in (["neural", "load_weights"], ["os", "system"], ["neural._weights", "torch"], ["neural", "Path"]):
         model(max_epochs=1).fit(*spots()).save(path)
@@ -148,6 +149,59 @@ def test_a_file_cannot_run_anything(spots, tmp_path):
         rewrite(path, as_class)
         with pytest.raises((ValueError, ModuleNotFoundError)):
             NeuralImageClassifier.load(path)
+
+
+DAMAGE = {
+    "no format": lambda content: content.pop("format") and None,
+    "no state": lambda content: content.pop("state") and None,
+    "other parameter": lambda content: content["parameters"].update(cleverness=1),
+    "other parameter of the module": lambda content: content["parameters"]["module"]["parameters"].update(height=1),
+    "no classes": lambda content: content["encoding"].update(classes=5),
+    "no weights": lambda content: b"junk",
+    "pickled weights": lambda content: pickle.dumps({"a": Explosive}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_files_are_refused_by_name(spots, tmp_path, damage):
+    path = tmp_path / "model.zip"
+    model(max_epochs=1).fit(*spots()).save(path)
+    rewrite(path, DAMAGE[damage])
+    with pytest.raises(ValueError, match=r"model\.zip"):
+        NeuralImageClassifier.load(path)
+
+
+def test_flipped_and_missing_bytes_are_noticed(spots, tmp_path):
+    path = tmp_path / "model.zip"
+    model(max_epochs=1).fit(*spots()).save(path)
+    content = path.read_bytes()
+    parts = [content[: len(content) // 2]]
+    parts += [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in (500, len(content) // 2)]
+    for part in parts:
+        path.write_bytes(part)
+        with pytest.raises(ValueError, match="or it is damaged"):
+            NeuralImageClassifier.load(path)
+
+
+def test_unknown_parameters_are_named(spots, tmp_path):
+    model(max_epochs=1).fit(*spots()).save(tmp_path / "model.zip")
+    with pytest.raises(TypeError, match="no parameters \\['cleverness'\\]"):
+        NeuralImageClassifier.load(tmp_path / "model.zip", cleverness=1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_the_file_has_the_usual_permissions(spots, tmp_path):
+    model(max_epochs=1).fit(*spots()).save(tmp_path / "model.zip")
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "model.zip").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_label_names_of_any_type_are_kept(spots, tmp_path):
+    images, codes = spots()
+    y = pd.DataFrame(np.column_stack([codes, 1 - codes]), columns=["a", 1])
+    fitted = model(max_epochs=1).fit(images, y)
+    fitted.save(tmp_path / "model.zip")
+    assert NeuralImageClassifier.load(tmp_path / "model.zip").label_names_.tolist() == ["a", 1]
 
 
 def test_later_formats_and_other_classes_are_refused(spots, tmp_path):

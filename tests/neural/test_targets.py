@@ -57,9 +57,14 @@ def test_a_column_is_taken_as_classes_with_the_usual_warning():
         ([1, 1, 1], "only one class"),
         ([0.5, 1.5, 2.5], "Unknown label type"),
         ([0.0, np.nan, 1.0], "NaN"),
-        (np.array(["a", None, "b"], dtype=object), "y contains NaN|None|Unknown label type"),
+        (np.array(["a", None, "b"], dtype=object), "y contains NaN: row 1 has no class"),
+        (pd.Series(["a", "b", None], dtype="string"), "row 2 has no class"),
+        (pd.Series([0, None, 1], dtype="Int64"), "row 1 has no class"),
+        (pd.Series(["a", None, "b"], dtype="category"), "row 1 has no class"),
+        (np.array(["a", 1], dtype=object), "mixes the types int, str"),
         ([[0, 1], [2, 1]], r"row 1 of label 0 is 2"),
-        (pd.DataFrame({"a": [0.0, 1.0], "b": [1.0, np.nan]}), r"row 1 of label 'b' is nan"),
+        (pd.DataFrame({"a": [0.0, 1.0], "b": [1.0, np.nan]}), r"row 1 of label 'b' is missing"),
+        (pd.DataFrame({"a": [0, 1], "b": [1, None]}, dtype="Int64"), r"row 1 of label 'b' is missing"),
         ([["x", "y"], ["y", "x"]], "holds text"),
         (pd.DataFrame([[0, 1], [1, 0]], columns=["a", "a"]), "different names"),
     ],
@@ -67,6 +72,35 @@ def test_a_column_is_taken_as_classes_with_the_usual_warning():
 def test_bad_targets_are_refused_by_name(y, message):
     with pytest.raises((ValueError, TypeError), match=message):
         learn(y)
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        (np.array([1, 0], dtype=object), [0, 1]),
+        (np.array([True, False], dtype=object), [False, True]),
+        (pd.Series([1, 0], dtype="Int64"), [0, 1]),
+        (pd.Series([True, False], dtype="boolean"), [False, True]),
+        (pd.Series(["b", "a"], dtype="string"), ["a", "b"]),
+        (pd.Series(["b", "a"], dtype="category"), ["a", "b"]),
+    ],
+)
+def test_types_of_tables_keep_their_classes(y, classes):
+    encoding, checked = learn(y)
+    assert encoding.classes.tolist() == classes
+    assert encoding.encode(checked).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("columns", [["a", 1], [("a", "x"), ("a", "y")], [3, 7]])
+def test_label_names_keep_their_type(columns):
+    names = pd.MultiIndex.from_tuples(columns) if isinstance(columns[0], tuple) else columns
+    encoding, _ = learn(pd.DataFrame([[0, 1], [1, 0]], columns=names))
+    assert encoding.label_names.tolist() == columns
+
+
+def test_classes_of_another_type_are_refused():
+    with pytest.raises(ValueError, match="classes of type <U1, but the classifier was fitted on"):
+        learn([0, 1])[0].encode(np.array(["0", "1"]))
 
 
 def test_unknown_classes_and_other_shapes_are_refused():
