@@ -277,6 +277,8 @@ def _stacked_masks(masks, spatial_shape, name):
     has_mask = np.array([not is_missing(mask) for mask in masks], dtype=bool)
     given = {row: np.asarray(masks[row]) for row in np.flatnonzero(has_mask)}
     for row, mask in given.items():
+        if mask.shape in ((1, *spatial_shape), (*spatial_shape, 1)):
+            given[row] = mask = mask.reshape(spatial_shape)
         if mask.shape != tuple(spatial_shape):
             raise ValueError(
                 f"{name}: the mask of row {row} has shape {mask.shape}, but its image {tuple(spatial_shape)}; "

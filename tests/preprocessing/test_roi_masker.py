@@ -132,6 +132,14 @@ def test_roi_and_background_make_up_the_image(options, dtype):
     assert (background != 0).any()
 
 
+@pytest.mark.parametrize(("dtype", "inside"), [(bool, True), (np.uint8, 255), (np.int16, 32767), (np.float32, 1)])
+def test_outlines_in_the_type_of_the_images(dtype, inside):
+    images, masks = make_rows(channels=2, dtype=dtype)
+    result = ROIMasker("mask").fit_transform(ImageBunch(images, masks=masks))
+    assert np.asarray(result).dtype == dtype
+    np.testing.assert_array_equal(np.asarray(result)[:, 1], np.where(masks, inside, 0))
+
+
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float32])
 def test_value_fills_in_the_type_of_the_images(dtype):
     images, masks = make_rows(channels=2, dtype=dtype)
