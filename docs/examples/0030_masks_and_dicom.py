@@ -25,7 +25,10 @@ files
 # What the headers may tell
 # -------------------------
 # Fields on the allow-list become columns. Anything that could identify a person, a place or a time is refused.
-dicom_metadata(paths, fields=["Modality", "Manufacturer", "Rows", "Columns"])
+headers = dicom_metadata(
+    paths, fields=["Modality", "Manufacturer", "Rows", "Columns"]
+)
+headers.assign(path=names)
 
 # %%
 try:
