@@ -10,7 +10,7 @@ from ..images._threads import thread_map
 from ._fill import copy_kept, fill_removed, to_dtype
 from ._regions import as_boolean, make_regions
 
-_CHUNK = 16  # rows handled by one thread at a time; a multiple of 8, see _regions
+_CHUNK = 8  # rows handled by one thread at a time; a multiple of 8, see _regions; more leave the cache
 _CACHED = 2**18  # bytes of images that are checked and copied in one go, so that the second finds them in the cache
 _SMALL = 2**15  # pixels of a row below which copying is quicker than handing it to a thread
 
@@ -122,9 +122,13 @@ class Masking:
             raise missing_error(rows[row], self.margin if masks[row].any() else 0)
         if self.keep == "all":
             return np.ones_like(regions)
-        kept = ~regions if self.keep == "background" else regions
+        own = regions is not masks  # otherwise these may still be the caller's
+        kept = regions
+        if self.keep == "background":  # in place: fresh memory costs more than the computation
+            kept = np.logical_not(regions, out=regions if own else None)
+            own = True
         if missing.any():
-            kept = kept.copy()  # these may still be the caller's masks
+            kept = kept if own else kept.copy()
             kept[missing] = self.on_missing == "keep" and self.keep != "mask"
         return kept
 
@@ -138,9 +142,9 @@ def check_finite(images, rows):
 
 def _all_finite(values):
     # The sum of the absolute values, which OpenCV adds up as float64, is cheaper; an infinite one proves nothing.
-    if values.dtype in (np.float32, np.float64) and values.flags.c_contiguous and values.dtype.isnative:
-        if math.isfinite(cv2.norm(values.reshape(len(values), -1), cv2.NORM_L1)):
-            return True
+    if values.dtype in (np.float32, np.float64) and values.dtype.isnative and values.flags.c_contiguous:
+        total = cv2.norm(values.reshape(len(values), -1), cv2.NORM_L1)
+        return math.isfinite(total) or np.isfinite(values).all()
     return np.isfinite(values).all()
 
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 _LARGE = 128  # from this radius on the distance transform is cheaper
+_LOWEST_BITS = np.uint64(0x0101010101010101)  # of each byte
 
 
 def as_boolean(masks, rows):
@@ -116,9 +117,21 @@ def _grow_eight(masks, grown, spread, radius):
     canvas = spread(canvas.ravel(), canvas.shape[1], radius).reshape(canvas.shape)
     top, left = max(y - reach, 0), max(x - reach, 0)
     bottom, right = min(y + height + reach, packed.shape[0]), min(x + width + reach, packed.shape[1])
-    canvas = canvas[top - y + reach : bottom - y + reach, left - x + reach : right - x + reach]
-    for bit, out in enumerate(grown):
-        np.not_equal(canvas & np.uint8(1 << bit), 0, out=out[top:bottom, left:right])
+    # What is grown covers what it is grown from: the whole of the packed masks is overwritten.
+    packed[top:bottom, left:right] = canvas[top - y + reach : bottom - y + reach, left - x + reach : right - x + reach]
+    _unpack(packed.ravel(), grown)
+
+
+def _unpack(packed, masks):
+    """Give each mask its bit of every byte, from the lowest on; changes ``packed``."""
+    whole = packed.size - packed.size % 8
+    words, rest = packed[:whole].view(np.uint64), packed[whole:]
+    for mask in masks:
+        line = mask.reshape(-1).view(np.uint8)
+        np.bitwise_and(words, _LOWEST_BITS, out=line[:whole].view(np.uint64))  # eight pixels at a time
+        np.bitwise_and(rest, 1, out=line[whole:])
+        words >>= np.uint64(1)
+        rest >>= 1
 
 
 def _spread_disk(line, pitch, radius):
