@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -254,6 +255,12 @@ class ArtifactInjector(TransformerMixin, BaseEstimator):
         target = np.asarray(bunch.get("target"))
         if target.ndim != 1:
             raise ValueError(f"y must have shape (n,) to choose probabilities by class, got {target.shape}")
+        missing = np.flatnonzero(pd.isna(target))
+        if len(missing):
+            raise ValueError(
+                f"y: row {missing[0]} has no class ({len(missing)} such rows); leave these rows out, or give "
+                "probability as one number"
+            )
         unknown = [label for label in np.unique(target).tolist() if label not in self.probability]
         if unknown:
             raise ValueError(f"probability has no value for class {unknown[0]!r}; it has {list(self.probability)}")
@@ -274,6 +281,8 @@ class _Planter:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             low, high = batch[row].min(), batch[row].max()
+            if np.isnan(low):
+                raise ValueError(f"X: row {first_row + row} contains NaN; repair the image or leave the row out")
             raise ValueError(
                 f"X: row {first_row + row} has values from {low} to {high}, outside the value range from {self.black} "
                 f"to {self.white}; give the range as value_range=(black, white)"
@@ -301,7 +310,7 @@ class _Planter:
         span = self.white - self.black
         gray = ((image - self.black) / span).astype(np.float32)
         rng = generator(self.seed, _fingerprint(image), 1)
-        planted, mask = plant(self.artifact, gray, rng, lungs=None if lungs is None else lungs > 0, **self.look)
+        planted, mask = plant(self.artifact, gray, rng, lungs=None if lungs is None else lungs >= 0.5, **self.look)
         planted = np.clip(planted.astype(np.float64) * span + self.black, self.black, self.white)
         if np.issubdtype(image.dtype, np.integer):
             planted = np.rint(planted)

@@ -186,9 +186,12 @@ def _write_batch(path, position, source, dtype):
 
 
 def _open(path, shape, dtype):
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.shape != shape or array.dtype != dtype:
-        raise ValueError(f"{path} is not what was stored there; delete it")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError):
+        array = None
+    if array is None or array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{path} is damaged, or not what was stored there; delete it")
     return array
 
 

@@ -1,6 +1,7 @@
 """Masks that are read or drawn when their rows are asked for, in the place of their resized image."""
 
 import json
+from numbers import Real
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from ._decode import read_mask
 from ._headers import naming_row
 from ._paths import PathTable, is_missing
 from ._resize import RESIZE_MODES, as_size, place
+from ._rle import DIALECTS, rle_decode
+from ._shapes import FORMATS, boxes_to_masks, polygons_to_masks
 from ._sources import RowSource
 from ._threads import thread_map
 
@@ -105,11 +108,17 @@ class MaskFiles(RowSource):
             ("kind", kind, _KINDS),
             ("resize", resize, RESIZE_MODES),
             ("missing", missing, ("unknown", "empty")),
+            ("box_format", box_format, FORMATS),
+            ("dialect", dialect, (None, *DIALECTS)),
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
         if kind == "rle" and dialect is None:
             raise ValueError("run lengths need dialect=, one of 'siim', 'chexmask', 'kaggle' and 'coco'")
+        if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, Real)):
+            raise ValueError(
+                f"threshold must be a number on the scale of the stored values or None, got {threshold!r}"
+            )
         self._size = as_size(shape, "shape")
         self.kind = kind
         self.threshold = threshold
@@ -227,13 +236,9 @@ class MaskFiles(RowSource):
 
     def _draw_entry(self, entry, canvas):
         if self.kind == "rle":
-            from ._rle import rle_decode
-
             if isinstance(entry, (list, tuple)):  # several columns of a table, of which some are empty
                 entry = [part for part in entry if not is_missing(part)]
             return rle_decode(entry, canvas, self.dialect)
-        from ._shapes import boxes_to_masks, polygons_to_masks
-
         try:
             if isinstance(entry, str):
                 entry = json.loads(entry)

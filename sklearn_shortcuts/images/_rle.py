@@ -25,7 +25,7 @@ _PAIRS = {
     "chexmask": _Dialect(base=1, order="C", relative=False, empty=""),
     "kaggle": _Dialect(base=1, order="F", relative=False, empty=""),
 }
-_DIALECTS = (*_PAIRS, "coco")
+DIALECTS = (*_PAIRS, "coco")
 
 
 def rle_decode(encoded, shape, dialect):
@@ -142,8 +142,8 @@ def rle_encode(mask, dialect, *, compressed=False):
 
 # -- what was given ----------------------------------------------------------------------------------------------------
 def _check_dialect(dialect):
-    if dialect not in _DIALECTS:
-        raise ValueError(f"dialect must be one of {', '.join(_DIALECTS)}, got {dialect!r}")
+    if dialect not in DIALECTS:
+        raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, got {dialect!r}")
 
 
 def _parts(encoded, dialect):
@@ -240,8 +240,8 @@ def _decode_coco(encoded, shape):
         if "counts" not in encoded:
             raise ValueError("a COCO mask needs the key 'counts'")
         size = encoded.get("size", shape)
-        if tuple(size) != shape:
-            raise ValueError(f"the COCO mask has size {list(size)}, but shape is {list(shape)}")
+        if np.shape(size) != (2,) or tuple(size) != shape:
+            raise ValueError(f"the COCO mask has size {size!r}, but shape is {list(shape)}")
         counts = encoded["counts"]
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", "replace")

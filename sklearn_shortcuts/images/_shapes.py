@@ -4,7 +4,7 @@ import numpy as np
 
 __all__ = ["boxes_to_masks", "masks_to_boxes", "masks_to_polygons", "polygons_to_masks"]
 
-_FORMATS = ("corners", "xywh")
+FORMATS = ("corners", "xywh")
 _MODES = ("union", "per_component")
 
 
@@ -50,8 +50,9 @@ def boxes_to_masks(boxes, shape, *, format="corners", clip=False):
     array([2, 0])
     """
     height, width = check_shape(shape)
-    if format not in _FORMATS:
-        raise ValueError(f"format must be one of {', '.join(_FORMATS)}, got {format!r}")
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    boxes = _as_rows(boxes, "boxes")
     masks = np.zeros((len(boxes), height, width), dtype=bool)
     for row, mine in enumerate(boxes):
         mine = _as_boxes(mine, row)
@@ -112,8 +113,8 @@ def masks_to_boxes(masks, mode="union", *, format="corners", connectivity=8):
            [5, 4, 1, 1]])]
     """
     masks = _as_masks(masks)
-    if format not in _FORMATS:
-        raise ValueError(f"format must be one of {', '.join(_FORMATS)}, got {format!r}")
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if mode == "union":
         return _written(_union_boxes(masks), format)
     if mode != "per_component":
@@ -205,6 +206,7 @@ def polygons_to_masks(polygons, shape, *, clip=False):
             [1, 1, 1, 1, 0]]])
     """
     height, width = check_shape(shape)
+    polygons = _as_rows(polygons, "polygons")
     masks = np.zeros((len(polygons), height, width), dtype=bool)
     for row, mine in enumerate(polygons):
         outlines = [_as_outline(polygon, row, (height, width), clip) for polygon in (() if mine is None else mine)]
@@ -299,7 +301,8 @@ def _as_outline(polygon, row, shape, clip):
     if outline.ndim != 2 or outline.shape[1] != 2 or len(outline) < 3 or not np.isfinite(outline).all():
         raise ValueError(
             f"polygons of row {row}: a polygon is at least three vertices x, y, all finite, got shape {outline.shape}; "
-            "every image takes a list of polygons"
+            "every image takes a list of polygons, and the flat lists of COCO become vertices by "
+            "numpy.reshape(polygon, (-1, 2))"
         )
     if not clip and ((outline < 0) | (outline > shape[::-1])).any():
         raise ValueError(
@@ -316,6 +319,21 @@ def check_shape(shape):
     if np.shape(shape) != (2,) or any(int(side) != side or side < 1 for side in shape):
         raise ValueError(f"shape must be (height, width) in pixels, got {shape!r}")
     return int(shape[0]), int(shape[1])
+
+
+def _as_rows(shapes, name):
+    """Give the shapes of every image; tables and other containers become lists."""
+    if isinstance(shapes, (str, bytes)) or not hasattr(shapes, "__len__"):
+        raise ValueError(f"{name} must have one entry per image, got {shapes!r:.60}")
+    if hasattr(shapes, "iloc"):
+        shapes = shapes.to_numpy()
+    odd = next((row for row, mine in enumerate(shapes) if mine is not None and not hasattr(mine, "__len__")), None)
+    if odd is not None:
+        raise ValueError(
+            f"{name} of row {odd} must be a list, or None where there are none, got {shapes[odd]!r:.60}; "
+            f"the {name} of one image are given as [{name}]"
+        )
+    return shapes
 
 
 def _as_masks(masks):

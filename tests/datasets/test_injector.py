@@ -229,7 +229,7 @@ def test_value_range():
         ValueError, match=r"row 2 has values from 0\.0 to 7\.0, outside the value range from 0\.0 to 1\.0"
     ):
         ArtifactInjector().fit_transform(np.stack([np.zeros((16, 16))] * 2 + [np.eye(16) * 7]))
-    with pytest.raises(ValueError, match="row 0 has values from nan"):
+    with pytest.raises(ValueError, match="row 0 contains NaN"):
         ArtifactInjector().fit_transform(np.full((1, 16, 16), np.nan))
 
 
@@ -298,6 +298,28 @@ def test_bad_arguments(arguments, message):
 def test_bad_images(X, message):
     with pytest.raises(ValueError, match=message):
         ArtifactInjector().fit(X)
+
+
+def test_a_row_that_cannot_be_used_is_named():
+    images = np.zeros((4, 16, 16))
+    by_class = ArtifactInjector("patch", probability={0: 0, 1: 1})
+    for y in ([0, 1, np.nan, 1], pd.Series([0, 1, pd.NA, 1], dtype="Int64")):
+        with pytest.raises(ValueError, match=r"y: row 2 has no class \(1 such rows\); leave"):
+            by_class.inject(images, y)
+    images[3, 2, 2] = np.nan
+    with pytest.raises(ValueError, match="X: row 3 contains NaN; repair"):
+        ArtifactInjector("patch").inject(images)
+
+
+def test_lungs_are_where_masks_are_probable():
+    rng = np.random.default_rng(0)
+    images = rng.random((4, 32, 32))
+    left = np.broadcast_to(np.arange(32) < 16, images.shape)
+    certain, probable = (
+        ArtifactInjector("pacemaker", probability=1, random_state=0).inject(images, masks=masks)
+        for masks in (left, np.where(left, 0.9, 0.2))
+    )
+    np.testing.assert_array_equal(certain.artifact_masks, probable.artifact_masks)
 
 
 def test_labels_of_several_columns_are_refused():

@@ -277,8 +277,17 @@ def test_a_file_that_was_put_there_by_others(study, tmp_path):
     cache_bunch(study, tmp_path / "cache", fields=())
     (path,) = (tmp_path / "cache").iterdir()
     np.save(path, np.zeros(3))
-    with pytest.raises(ValueError, match="is not what was stored there; delete it"):
+    with pytest.raises(ValueError, match="not what was stored there; delete it"):
         cache_bunch(study, tmp_path / "cache", fields=())
+
+
+def test_a_stored_file_that_was_cut_short(tmp_path):
+    bunch = ImageBunch(np.ones((4, 8, 8))).map_images(np.negative)
+    cache_bunch(bunch, tmp_path)
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged, or not what was stored there; delete it"):
+        cache_bunch(bunch, tmp_path)
 
 
 def test_progress(study, capsys):

@@ -152,6 +152,9 @@ def test_box_formats():
         (["a.png"], {"missing": "drop"}, "missing must be one of"),
         (["a.png"], {"original_shapes": [(3, 3), (4, 4)]}, r"one such pair for each of the 1 rows"),
         (["a.png"], {"original_shapes": (3.5, 3)}, "original_shapes must be"),
+        (["a.png"], {"threshold": "high"}, "threshold must be a number"),
+        (["1 2"], {"kind": "rle", "dialect": "pascal"}, "dialect must be one of"),
+        ([(0, 0, 1, 1)], {"kind": "box", "box_format": "yolo"}, "box_format must be one of"),
     ],
 )
 def test_options_that_cannot_be(sources, options, match):

@@ -134,6 +134,7 @@ def test_integers_instead_of_text():
         ([20, -4], (4, 4), "coco", "add up"),
         ({"size": [4, 5], "counts": [20]}, (4, 4), "coco", r"size \[4, 5\]"),
         ({"size": [4, 4]}, (4, 4), "coco", "counts"),
+        ({"size": None, "counts": [16]}, (4, 4), "coco", "has size None"),
         ("é", (4, 4), "coco", "another dialect"),
         ("X", (4, 4), "coco", "cut short"),
         ("1 2", (4, 4), "pascal", "dialect must be one of siim, chexmask, kaggle, coco"),

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,6 +160,10 @@ def test_contours_of_opencv_need_half_a_pixel():
         (lambda: boxes_to_masks([(0, 0, 5, 1)], (4, 4), format="xywh"), "leaves the image of 4 x 4"),
         (lambda: boxes_to_masks([(0, 0, 1, 1)], (4, 4), format="yolo"), "format must be one of corners, xywh"),
         (lambda: boxes_to_masks([(0, 0, 1, 1)], (4.5, 4)), "shape must be"),
+        (lambda: boxes_to_masks((0, 0, 1, 1), (4, 4)), r"boxes of row 0 must be a list, .* got 0; .* \[boxes\]"),
+        (lambda: boxes_to_masks(5, (4, 4)), "boxes must have one entry per image, got 5"),
+        (lambda: polygons_to_masks("abc", (4, 4)), "polygons must have one entry per image, got 'abc'"),
+        (lambda: polygons_to_masks([[[0, 0, 4, 0, 4, 4]]], (4, 4)), r"COCO become vertices by numpy.reshape"),
         (lambda: masks_to_boxes(np.ones((3, 3))), r"masks must have shape \(n, H, W\)"),
         (lambda: masks_to_boxes(np.ones((1, 3, 3)), "all"), "mode must be one of union, per_component"),
         (lambda: masks_to_boxes(np.ones((1, 3, 3)), format="yolo"), "format must be one of"),
@@ -172,3 +177,8 @@ def test_contours_of_opencv_need_half_a_pixel():
 def test_bad_input_is_explained(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_table_of_boxes():
+    boxes = pd.DataFrame({"top": [0, 1], "left": [0, 1], "bottom": [1, 3], "right": [2, 2]}, index=["b", "a"])
+    np.testing.assert_array_equal(boxes_to_masks(boxes, (4, 4)), boxes_to_masks(boxes.to_numpy(), (4, 4)))
