@@ -37,9 +37,9 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     """Classify images or signals with a neural network.
 
     Any image network behind scikit-learn's interface: it goes into pipelines, searches and cross-validation, takes
-    :class:`~sklearn_shortcuts.ImageBunch` (read batch by batch, ahead of the network) or plain arrays, and trains by
-    whatever criterion and penalty it is given. Unsigned integers are divided by the largest value of their type;
-    floating-point images are taken as they are.
+    :class:`~sklearn_shortcuts.images.ImageBunch` (read batch by batch, ahead of the network) or plain arrays, and
+    trains by whatever criterion and penalty it is given. Unsigned integers are divided by the largest value of their
+    type; floating-point images are taken as they are.
 
     Parameters
     ----------
@@ -137,8 +137,9 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
 
     Notes
     -----
-    Fields of an :class:`~sklearn_shortcuts.ImageBunch` that ``fit`` uses: ``target``, ``sample_weight``, ``groups``
-    (only for early stopping) and whatever criterion and penalty name. An argument of ``fit`` goes before the field.
+    Fields of an :class:`~sklearn_shortcuts.images.ImageBunch` that ``fit`` uses: ``target``, ``sample_weight``,
+    ``groups`` (only for early stopping) and whatever criterion and penalty name. An argument of ``fit`` goes
+    before the field.
 
     Ctrl-C ends training, with a warning, and leaves a fitted classifier.
 
