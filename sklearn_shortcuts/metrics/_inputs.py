@@ -70,7 +70,7 @@ def _positive_rows(y_true, pos_label):
         found = "is empty" if not classes else f"has {len(classes)} class{'es' * (len(classes) > 1)} ({shown})"
         raise ValueError(f"y_true {found}, but an AUC needs exactly two; compare one class with the rest")
     if pos_label is None:
-        if not all(isinstance(label, (bool, int, float)) for label in classes) or set(classes) not in ({0, 1}, {-1, 1}):
+        if not all(isinstance(label, (Real, np.bool_)) for label in classes) or set(classes) not in ({0, 1}, {-1, 1}):
             raise ValueError(f"y_true has the classes {classes}: name the positive one by pos_label")
         pos_label = 1
     elif pos_label not in classes:

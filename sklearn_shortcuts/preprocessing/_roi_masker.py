@@ -314,6 +314,15 @@ class ROIMasker(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"X has {n_features} features, but ROIMasker is expecting {self.n_features_in_} features as input"
             )
+        else:
+            self._check_shape(bunch.shape[1:])
+
+    def _check_shape(self, shape):
+        # One channel may be written out or not; anything else with as many values is turned or of another kind.
+        if math.prod(shape) and shape[shape[0] == 1 :] != self.image_shape_[self.image_shape_[0] == 1 :]:
+            raise ValueError(
+                f"X has rows of shape {shape}, but ROIMasker was fitted on rows of shape {self.image_shape_}"
+            )
 
     def _check_array(self, X, reset):
         if not hasattr(X, "ndim"):
@@ -326,6 +335,8 @@ class ROIMasker(TransformerMixin, BaseEstimator):
         X = validate_data(self, X, reset=reset, ensure_all_finite=False).reshape(shape)
         if reset:
             self.image_shape_ = shape[1:]
+        else:
+            self._check_shape(shape[1:])
         if reset or self.segmenter is not None:  # otherwise left to the masking itself
             for first in range(0, len(X), _ROWS_AT_ONCE):
                 rows = np.arange(first, min(first + _ROWS_AT_ONCE, len(X)))

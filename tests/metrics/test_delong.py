@@ -194,6 +194,7 @@ def test_labels_of_any_kind():
     assert delong_roc_test(words, scores[:, 1], pos_label="ill") == expected
     assert delong_roc_test(2 * y - 1, scores[:, 1].tolist()) == expected
     assert delong_roc_test(y.astype(bool), scores[:, 1].astype(object)) == expected
+    assert delong_roc_test(np.array(list(y), dtype=object), scores[:, 1]) == expected
     reversed_ = delong_roc_test(words.tolist(), scores[:, 1], pos_label="healthy")
     assert reversed_.auc_a == pytest.approx(1 - expected.auc_a)
 

@@ -401,6 +401,18 @@ def shortcut_study(n=120):
     return ImageBunch(images, masks=masks, groups=np.arange(n) // 4), y
 
 
+@pytest.mark.parametrize("wrap", [lambda images, masks: (ImageBunch(images, masks=masks), None), lambda *both: both])
+def test_turned_images_are_refused(wrap):
+    images, masks = np.ones((2, 6, 8)), np.ones((2, 6, 8))
+    X, given = wrap(images, masks)
+    masker = ROIMasker().fit(X, masks=given)
+    X, given = wrap(images.transpose(0, 2, 1), masks.transpose(0, 2, 1))
+    with pytest.raises(ValueError, match=r"rows of shape \(8, 6\), but ROIMasker was fitted on rows of shape \(6, 8\)"):
+        masker.transform(X, masks=given)
+    X, given = wrap(images[:, None], masks)
+    assert masker.transform(X, masks=given).shape == (2, 1, 6, 8)
+
+
 def test_search_over_what_is_kept():
     bunch, y = shortcut_study()
     pipe = make_pipeline(ROIMasker(), Flatten(), LogisticRegression(C=1e-3, max_iter=500))
