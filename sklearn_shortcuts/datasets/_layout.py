@@ -106,8 +106,12 @@ def read_table(path, columns=(), **options):
     """
     try:
         frame = pd.read_csv(path, low_memory=False, **options)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{str(path)!r} cannot be read as a table: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} cannot be read as a table: {error}; save it as UTF-8") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(
+            f"{str(path)!r} cannot be read as a table: {error}; save it with commas between cells"
+        ) from error
     frame.columns = [str(column).strip() for column in frame.columns]
     missing = [column for column in columns if column not in frame.columns]
     if missing:
@@ -270,7 +274,8 @@ def keep_present(frame, paths, on_missing, publication=None, what="images", name
     if not present.all():
         lost = np.flatnonzero(~present)
         names = frame.iloc[:, 0] if name is None else frame[name]
-        named = [paths[row] or str(names.iloc[row]) for row in lost[:3]]
+        empty = names.isna().to_numpy()
+        named = [paths[row] or (f"row {row} (empty)" if empty[row] else str(names.iloc[row])) for row in lost[:3]]
         message = f"{len(lost)} of {len(paths)} {what} named in the table have no file, such as {', '.join(named)}"
         if on_missing == "error" or not present.any():
             advice = "" if publication is None else f"\n{publication.advice()}"

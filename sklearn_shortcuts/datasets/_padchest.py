@@ -156,7 +156,7 @@ def load_padchest(
         root, table=("PADCHEST_chest_x_ray_images_labels_160K*.csv*", "*PADCHEST*.csv*", "labels.csv*")
     )
     wanted = [str(label).strip().lower() for label in ([labels] if isinstance(labels, str) else labels)]
-    frame = read_table(table, ["ImageID", "PatientID", "Labels", "Projection"])
+    frame = read_table(table, ["ImageID", "PatientID", "Labels", "Projection"], dtype={"PatientID": str})
     frame = keep_rows(frame, frame["Labels"].notna(), "leaving out rows without labels")
     if projections is not None:
         kept = [projections] if isinstance(projections, str) else list(projections)
@@ -185,7 +185,7 @@ def load_padchest(
         return_X_y=return_X_y,
         target=indicator_table(frame["Labels"].tolist(), wanted),
         metadata=metadata,
-        groups=frame["PatientID"].astype(str).to_numpy(dtype=str),
+        groups=frame["PatientID"].to_numpy(dtype=object),
         **fields,
     )
 

@@ -1,6 +1,7 @@
 """A study of one's own: a folder with a table that names images, masks and everything else."""
 
 import os
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -136,7 +137,7 @@ def load_study(
             f"{str(folder)!r} holds no {table}{kind}; a study is a folder with a CSV table, one row per image, "
             "that names image files relative to the folder"
         )
-    frame = read_table(folder / table)
+    frame = _read_study_table(folder / table, "patient_id" if groups is None else groups)
     if array is not None:
         values = _read_array(folder / array, array_key)
         frame = frame.assign(**{_ARRAY_ROW: _array_index(frame, index, len(values), array)})
@@ -178,13 +179,33 @@ def load_study(
     return make_bunch(images, return_X_y=return_X_y, target=classes, metadata=frame, signal=signal, **fields)
 
 
+def _read_study_table(path, group_column):
+    """Read the table, with patients as they are written: as numbers, 007 and 7 would become one patient."""
+    texts = {group_column: str} if isinstance(group_column, str) else {}
+    frame = read_table(path, dtype=texts)
+    if isinstance(group_column, str) and group_column in frame:
+        patients = frame[group_column]
+        numbers = pd.to_numeric(patients, errors="coerce")
+        is_whole = numbers.dtype.kind == "i" or (numbers.abs().max() < 2**53)
+        is_same = numbers.nunique() == patients.nunique() and not patients.str.match("-?0[0-9]", na=False).any()
+        if is_whole and is_same and (numbers.isna() == patients.isna()).all():
+            frame[group_column] = numbers
+    return frame
+
+
 def _path(folder, name):
-    return os.path.join(folder, *str(name).strip().split("/")) if isinstance(name, str) and name.strip() else None
+    """Give the path that a cell of the table names, on whatever system the table was written."""
+    if not isinstance(name, str) or not name.strip():
+        return None
+    name = name.strip()
+    if not os.path.isabs(name):
+        name = os.path.join(*re.split(r"[/\\]+", name))
+    return os.path.join(folder, name)
 
 
 def _query(frame, query):
     try:
-        keep = frame.eval(query, engine="python")
+        keep = frame.eval(query, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # pandas passes on whatever the expression raises
         raise ValueError(f"query {query!r} cannot be evaluated: {error}; columns are {list(frame.columns)}") from error
     if not isinstance(keep, pd.Series) or keep.dtype != bool:
@@ -249,7 +270,7 @@ def _choose_masks(folder, frame, columns, on_missing):
         for row, name in enumerate(frame[column]):
             if files[row] is None and (path := _path(folder, name)) is not None:
                 files[row], used.iloc[row] = path, column
-    named = np.array([path is not None for path in files])
+    named = np.array([path is not None for path in files], dtype=bool)
     absent = named & ~files_present(files)
     if absent.any():
         rows = np.flatnonzero(absent)
@@ -300,7 +321,7 @@ def _read_array(path, key):
                 raise ValueError("array_key is for .npz files")
             values = np.load(path, mmap_mode="r", allow_pickle=False)
             return MemmapRows(values) if is_mappable(values) else values
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             names = list(file.files)
             if key is None and len(names) > 1:
                 raise ValueError(f"it holds {names}; choose one by array_key")

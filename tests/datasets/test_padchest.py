@@ -100,3 +100,14 @@ def test_missing_images_and_table(root):
         assert load_padchest(root, images=root / "1", size=8, on_missing="drop").groups.tolist() == ["p7"]
     with pytest.raises(FileNotFoundError, match=r"(?s)missing table: PADCHEST_chest.*nothing is downloaded"):
         load_padchest(root / "0")
+
+
+def test_patients_are_text_and_none_is_missing(root):
+    (path,) = root.glob("PADCHEST*.csv*")
+    table = pd.read_csv(path, dtype=str)
+    numbers = [str(9007199254740992 + row) for row in range(len(table))]
+    table.assign(PatientID=numbers).to_csv(path, index=False)
+    assert set(load_padchest(root, size=8).groups) <= set(numbers)
+    table.assign(PatientID=[None, *numbers[1:]]).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"groups: 1 rows have no patient, the first is row 0"):
+        load_padchest(root, size=8)

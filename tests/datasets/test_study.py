@@ -1,10 +1,12 @@
 """Folders with a table."""
 
+import gc
 import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.model_selection import GroupKFold
 
 from sklearn_shortcuts.datasets import load_study
@@ -309,3 +311,77 @@ def test_digits(real_data):
     assert X.shape == (10000, 28, 28)
     with np.load(real_data / "mnist10k/mnist_t10k.npz") as file:
         np.testing.assert_array_equal(y, file["labels"])
+
+
+def write_study(folder, **columns):
+    """Write a table of images that exist; columns are of three rows."""
+    for name in ("a.png", "b.png", "c.png"):
+        Image.fromarray(np.zeros((6, 5), np.uint8)).save(folder / name)
+    frame = pd.DataFrame({"image": ["a.png", "b.png", "c.png"], "patient_id": [1, 2, 3], **columns})
+    frame.to_csv(folder / "metadata.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("patients", "groups"),
+    [
+        ([5, 6, 6], [5, 6, 6]),
+        (["007", "7", "8"], ["007", "7", "8"]),
+        (["0012", "0013", "0013"], ["0012", "0013", "0013"]),
+        (["9007199254740993", "9007199254740992", "1"], [9007199254740993, 9007199254740992, 1]),
+        (["839860488694292331637988235681460987", "839860488694292331637988235681460988", "1"], None),
+        (["P1", "P2", "P1"], ["P1", "P2", "P1"]),
+        (["1.5", "1.50", "2"], ["1.5", "1.50", "2"]),
+    ],
+)
+def test_patients_are_kept_apart_as_they_are_written(tmp_path, patients, groups):
+    bunch = load_study(write_study(tmp_path, patient_id=patients))
+    assert bunch.groups.tolist() == (patients if groups is None else groups)
+    assert bunch.metadata["patient_id"].tolist() == bunch.groups.tolist()
+
+
+def test_big_numbers_beside_a_missing_patient(tmp_path):
+    patients = ["9007199254740993", "9007199254740992", None]
+    bunch = load_study(write_study(tmp_path, patient_id=patients), query="image != 'c.png'")
+    assert bunch.groups.tolist() == patients[:2]
+
+
+def test_paths_of_other_systems_and_absolute_ones(tmp_path):
+    (tmp_path / "sub").mkdir()
+    write_study(tmp_path / "sub")
+    images = ["sub\\a.png", str(tmp_path / "sub" / "b.png"), " sub/c.png "]
+    assert np.asarray(load_study(write_study(tmp_path, image=images))).shape == (3, 6, 5)
+
+
+def test_an_empty_cell_is_named_by_its_row(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 images .* no file, such as row 1 \(empty\)\. Complete"):
+        load_study(write_study(tmp_path, image=["a.png", None, "c.png"]))
+
+
+def test_a_table_without_rows(tmp_path):
+    write_study(tmp_path)
+    pd.DataFrame({"image": [], "mask": [], "label": [], "patient_id": []}).to_csv(tmp_path / "none.csv", index=False)
+    assert load_study(tmp_path, table="none.csv", size=8).shape == (0, 8, 8)
+    with pytest.raises(ValueError, match="give size="):
+        load_study(tmp_path, table="none.csv")
+
+
+def test_a_query_sees_the_table_only(tmp_path):
+    with pytest.raises(ValueError, match=r"query '@os.getcwd\(\) == image' cannot be evaluated"):
+        load_study(write_study(tmp_path), query="@os.getcwd() == image")
+
+
+def test_an_array_file_cut_short_is_closed_again(tmp_path):
+    write_study(tmp_path)
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 4, 4)))
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"a\.npz' cannot be read"):
+        load_study(tmp_path, array="a.npz")
+    gc.collect()  # an open file would warn now
+
+
+def test_a_table_in_another_encoding(tmp_path):
+    write_study(tmp_path, label=["é", "è", "a"])
+    (tmp_path / "metadata.csv").write_bytes((tmp_path / "metadata.csv").read_bytes().decode().encode("latin-1"))
+    with pytest.raises(ValueError, match=r"cannot be read as a table: .*; save it as UTF-8"):
+        load_study(tmp_path)
