@@ -1,6 +1,7 @@
 """The skorch side: one training loop for every criterion and penalty."""
 
 import contextlib
+import math
 import warnings
 
 import torch
@@ -187,7 +188,7 @@ class ClassifierNet(NeuralNet):
         return _one_per_row(self.criterion_(logits, batch, training), logits, "criterion")
 
     def _finite(self, loss, which):
-        if torch.isfinite(loss):
+        if math.isfinite(loss.item()):
             return loss
         advice = f"lower lr (now {self.lr})"
         if self.penalty_ is not None:
