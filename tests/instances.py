@@ -47,7 +47,12 @@ def instances():
             NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, batch_size=64, random_state=0),
             NeuralImageClassifier(small, max_epochs=25, lr=0.03, batch_size=64, random_state=0),
         ],
-        "ROIMasker": [ROIMasker(segmenter=FirstHalf()), ROIMasker(on_missing="keep")],
+        "ROIMasker": [
+            ROIMasker(segmenter=FirstHalf()),
+            ROIMasker(on_missing="keep"),
+            ROIMasker("background", fill="mean", segmenter=FirstHalf()),
+            ROIMasker(margin=1, on_missing="fill"),
+        ],
         "RegionSensitivity": [
             RegionSensitivity(
                 make_pipeline(Flatten(), LogisticRegression()),

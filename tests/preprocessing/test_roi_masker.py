@@ -17,7 +17,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_shortcuts import ImageBunch
 from sklearn_shortcuts.preprocessing import ROIMasker
@@ -29,16 +28,6 @@ FILLS = ["zero", 3.5, "mean", "noise", "shuffle", "blur"]
 def above_row_mean(X):
     """A segmenter: at least one pixel of every row and line is inside."""
     return X.mean(axis=-1, keepdims=True) <= X
-
-
-# Other instances are checked with all estimators of the library.
-@parametrize_with_checks(
-    [ROIMasker("background", fill="mean", segmenter=above_row_mean), ROIMasker(margin=1, on_missing="fill")]
-)
-def test_scikit_learn_contract(estimator, check):
-    state = np.random.get_state()
-    check(estimator)
-    np.random.set_state(state)  # one of the checks themselves draws from the global state
 
 
 def make_rows(n=20, channels=None, height=16, width=14, seed=0, dtype=np.float32):
