@@ -140,8 +140,8 @@ class ClassifierNet(NeuralNet):
             raise
         except KeyboardInterrupt:
             warnings.warn(
-                f"training was interrupted in epoch {len(self.history)}; the classifier keeps the weights it had then "
-                f"and can be used",
+                f"training was interrupted in epoch {len(self.history)}; the classifier can be used with the weights "
+                f"it had then, after early stopping those of its best epoch",
                 UserWarning,
                 stacklevel=5,
             )
