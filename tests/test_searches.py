@@ -6,8 +6,26 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_validate
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (HalvingGridSearchCV needs it)
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    StratifiedGroupKFold,
+    TunedThresholdClassifierCV,
+    cross_val_predict,
+    cross_validate,
+    learning_curve,
+    permutation_test_score,
+    train_test_split,
+)
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import resample
 
 from sklearn_shortcuts import ImageBunch, NeuralImageClassifier, ROIMasker
 from sklearn_shortcuts.images import ImageFiles, MaskFiles, bunch_from_frame
@@ -75,6 +93,52 @@ def test_cross_validation_keeps_patients_together_in_two_processes(study, pipeli
     for train, test, fitted in zip(*result["indices"].values(), result["estimator"]):
         assert not set(X.groups[train]) & set(X.groups[test])
         assert fitted.predict(X[test]).shape == (len(test),)
+
+
+def flatten(X):
+    return np.asarray(X).reshape(len(X), -1)
+
+
+UTILITIES = {
+    "cross_val_predict": lambda model, X, y: cross_val_predict(model, X, y, cv=3, method="predict_proba")[:, 1],
+    "learning_curve": lambda model, X, y: learning_curve(model, X, y, cv=3, train_sizes=[0.5, 1.0])[2][-1],
+    "permutation_test_score": lambda model, X, y: permutation_test_score(
+        model, X, y, n_permutations=5, cv=3, random_state=0
+    )[0],
+    "calibration": lambda model, X, y: CalibratedClassifierCV(model, cv=3).fit(X, y).predict_proba(X)[:, 1],
+    "voting": lambda model, X, y: VotingClassifier([("a", model), ("b", model)]).fit(X, y).score(X, y),
+    "stacking": lambda model, X, y: StackingClassifier([("a", model), ("b", model)], cv=3).fit(X, y).score(X, y),
+    "one against the rest": lambda model, X, y: OneVsRestClassifier(model).fit(X, y).score(X, y),
+    "threshold": lambda model, X, y: TunedThresholdClassifierCV(model, cv=3).fit(X, y).score(X, y),
+    "halving": lambda model, X, y: (
+        HalvingGridSearchCV(model, {"roimasker__keep": ["roi", "background"]}, cv=3, min_resources=18, random_state=0)
+        .fit(X, y)
+        .score(X, y)
+    ),
+}
+
+
+@pytest.mark.parametrize("utility", sorted(UTILITIES))
+def test_utilities_of_scikit_learn_take_files_as_they_take_arrays(study, utility):
+    X, y = study
+    model = make_pipeline(ROIMasker(), FunctionTransformer(flatten), LogisticRegression(C=0.1))
+    in_memory = ImageBunch(np.asarray(X), masks=np.asarray(X.masks))
+    result = np.asarray(UTILITIES[utility](model, X, y))
+    np.testing.assert_array_equal(result, UTILITIES[utility](model, in_memory, y))
+    score = roc_auc_score(y, result) if result.shape == y.shape else result.mean()
+    assert score > 0.9
+
+
+def test_splits_and_samples_keep_rows_and_fields_together(study):
+    X, y = study
+    train, test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
+    again, y_again = resample(X, y, random_state=0)
+    for part, classes in ((train, y_train), (test, y_test), (again, y_again)):
+        assert isinstance(part, ImageBunch)
+        np.testing.assert_array_equal(part.target, classes)
+        np.testing.assert_array_equal(np.asarray(part.masks).any(axis=(1, 2)), True)
+        rows = [np.flatnonzero((np.asarray(X) == image).all(axis=(1, 2)))[0] for image in part]
+        assert X.groups[rows].tolist() == part.groups.tolist()
 
 
 def test_what_travels_to_a_process_is_paths(study, pipeline):

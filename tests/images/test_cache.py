@@ -281,6 +281,22 @@ def test_a_file_that_was_put_there_by_others(study, tmp_path):
         cache_bunch(study, tmp_path / "cache", fields=())
 
 
+def test_memory_maps_of_masks_are_stored_as_they_are_read(tmp_path):
+    inside = np.zeros((6, 8, 8), dtype=bool)
+    inside[:, 2:5, 3:7] = True
+    unknown = np.where(inside, 1.0, 0.0)
+    unknown[[1, 4]] = np.nan
+    for name, masks in {"bytes": inside.astype(np.uint8) * 255, "unknown": unknown}.items():
+        np.save(tmp_path / f"{name}.npy", masks)
+        bunch = ImageBunch(np.ones((6, 8, 8)), masks=np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
+        for _ in range(2):  # the second time from the files of the first
+            cached = cache_bunch(bunch, tmp_path / "cache")
+            assert cached.has_mask.tolist() == bunch.has_mask.tolist()
+            np.testing.assert_array_equal(np.asarray(cached.masks)[bunch.has_mask], inside[bunch.has_mask])
+            assert not np.asarray(cached.masks)[~bunch.has_mask].any()
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
+
+
 def test_a_stored_file_that_was_cut_short(tmp_path):
     bunch = ImageBunch(np.ones((4, 8, 8))).map_images(np.negative)
     cache_bunch(bunch, tmp_path)
