@@ -116,9 +116,7 @@ class MaskFiles(RowSource):
         if kind == "rle" and dialect is None:
             raise ValueError("run lengths need dialect=, one of 'siim', 'chexmask', 'kaggle' and 'coco'")
         if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, Real)):
-            raise ValueError(
-                f"threshold must be a number on the scale of the stored values or None, got {threshold!r}"
-            )
+            raise ValueError(f"threshold must be a number on the scale of the stored values or None, got {threshold!r}")
         self._size = as_size(shape, "shape")
         self.kind = kind
         self.threshold = threshold
