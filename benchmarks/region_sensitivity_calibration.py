@@ -85,8 +85,8 @@ def draw(table, path):
         ax.axvline(0.5, color="0.5", linestyle=":", linewidth=1)
         ax.set(title=kind, xlabel="AUC trained and tested without the lungs", yticks=[])
         ax.spines[["top", "right", "left"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=8, loc="lower right" if part["background_auc"].mean() < 0.7 else "lower left")
     axes[0].set_ylabel("one study each, by AUC")
+    axes[1].legend(frameon=False, fontsize=8, loc="lower right")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
