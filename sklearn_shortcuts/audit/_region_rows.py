@@ -7,6 +7,8 @@ from ..images import ImageBunch, cache_bunch
 from ..images._sources import MemmapRows, RowView
 from ..neural._inputs import check_images
 
+_ROWS_AT_ONCE = 256
+
 
 def gather_rows(X, *, estimator=None, masks=None, groups=None, metadata=None, sample_weight=None):
     """Put the rows and what was given beside them into one bunch.
@@ -66,10 +68,29 @@ def decoded_rows(bunch, folder, n_workers):
     -------
     ImageBunch
         The same rows.
+
+    Raises
+    ------
+    ValueError
+        If an image has values that are not finite.
     """
-    if n_workers == 1 and _in_memory(bunch.images) and _in_memory(bunch.masks):
-        return bunch
-    return cache_bunch(bunch, folder)
+    if not (n_workers == 1 and _in_memory(bunch.images) and _in_memory(bunch.masks)):
+        bunch = cache_bunch(bunch, folder)
+    _require_finite(bunch)
+    return bunch
+
+
+def _require_finite(bunch):
+    """Refuse values that are not finite here, where a row still has the number that the user knows it by."""
+    if bunch.dtype.kind != "f":
+        return
+    for start in range(0, len(bunch), _ROWS_AT_ONCE):
+        images = np.asarray(bunch[start : start + _ROWS_AT_ONCE])
+        finite = np.isfinite(images).reshape(len(images), -1).all(axis=1)
+        if not finite.all():
+            row = int(np.flatnonzero(~finite)[0])
+            what = "NaN" if np.isnan(images[row]).any() else "infinity"
+            raise ValueError(f"Input X contains {what}: row {start + row}; repair or leave out the image")
 
 
 def _in_memory(source):

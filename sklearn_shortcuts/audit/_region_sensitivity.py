@@ -420,6 +420,8 @@ class RegionSensitivity(BaseEstimator):
             }
         )
         self.predictions_.columns = self.predictions_.columns.set_names(["train", "test", "label"])
+        # Sorted, pandas finds all labels of a cell by (train, test) alone.
+        self.predictions_ = self.predictions_.sort_index(axis=1, level=["train", "test"], sort_remaining=False)
         self.rows_ = rows_table(target, areas, cells, folds, patients)
         self.cells_ = cells_table(target, areas, cells, self.confidence_level)
         self.summary_ = summary_table(target, areas, cells, self.confidence_level)

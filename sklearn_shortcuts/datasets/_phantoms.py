@@ -250,7 +250,8 @@ def _opacity(picture, rng, contrast):
         radius = rng.uniform(0.13, 0.20) * (1 - 0.35 * index)
         offset_x, offset_y = picture.x - picture.x[center], picture.y - picture.y[center]
         reach = np.hypot(offset_x, offset_y) / radius
-        patch = np.maximum(patch, np.exp(-np.square(reach) * (1 + 0.25 * clouds)))
+        # A cloud thin enough to turn the sign would let the patch grow without bounds far from its center.
+        patch = np.maximum(patch, np.exp(-np.square(reach) * np.maximum(1 + 0.25 * clouds, 0.2)))
         goal = goal[0] + rng.uniform(-0.2, 0.2), goal[1] + rng.uniform(-0.15, 0.15)
     patch *= np.clip(picture.depth / 0.05, 0, 1)
     return picture.gray + picture.vessels + contrast * patch, patch > 0.2

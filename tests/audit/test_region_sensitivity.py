@@ -357,6 +357,21 @@ def test_a_failing_fit_names_fold_and_masking():
     assert caught.value.__notes__ == ["(in fold 0 of the audit, trained on the masking 'all')"]
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_spoilt_image_is_named_by_its_own_row(n_jobs):
+    X, y = planted()
+    images = np.array(X)
+    images[57, 2, 3] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN: row 57"):
+        audit(n_jobs=n_jobs).fit(X.with_images(images), y)
+
+
+def test_predictions_are_found_by_cell():
+    X, y = planted(["outside"])
+    predictions = audit().fit(X, y).predictions_
+    assert predictions["background", "background"].shape == (len(X), 1)  # warns where the columns are not sorted
+
+
 def test_an_estimator_that_cannot_rank():
     with pytest.raises(ValueError, match="LinearRegression has neither predict_proba nor decision_function"):
         audit(LinearRegression()).fit(*planted())

@@ -83,6 +83,12 @@ def test_the_seed_decides_everything():
     assert (unseeded[0] != unseeded[1]).any()
 
 
+def test_rare_clouds_stay_finite():
+    # This study draws a cloud that once overflowed; a warning would be an error here.
+    images = np.asarray(make_chest_phantoms(60, size=32, class_balance=1.0, random_state=332))
+    assert np.isfinite(images).all()
+
+
 def test_random_state_objects():
     one = make_chest_phantoms(2, random_state=np.random.default_rng(0))
     assert_same(one, make_chest_phantoms(2, random_state=np.random.default_rng(0)))
