@@ -5,7 +5,7 @@ import pandas as pd
 
 from ..images import ImageBunch, cache_bunch
 from ..images._sources import MemmapRows, RowView
-from ..neural._inputs import check_images
+from ..neural._inputs import check_finite, check_images
 
 _ROWS_AT_ONCE = 256
 
@@ -86,11 +86,7 @@ def _require_finite(bunch):
         return
     for start in range(0, len(bunch), _ROWS_AT_ONCE):
         images = np.asarray(bunch[start : start + _ROWS_AT_ONCE])
-        finite = np.isfinite(images).reshape(len(images), -1).all(axis=1)
-        if not finite.all():
-            row = int(np.flatnonzero(~finite)[0])
-            what = "NaN" if np.isnan(images[row]).any() else "infinity"
-            raise ValueError(f"Input X contains {what}: row {start + row}; repair or leave out the image")
+        check_finite(images, np.arange(start, start + len(images)))
 
 
 def _in_memory(source):

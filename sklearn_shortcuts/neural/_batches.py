@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ._inputs import is_scaled
+from ._inputs import check_finite, is_scaled
 
 _DEFAULT_THREADS = 2
 
@@ -69,7 +69,8 @@ class RowReader(Dataset):
         """
         index = self.index[positions]
         images = np.asarray(self.rows.images[index])
-        self._check_finite(images, index)
+        if not self.rows.checked:
+            check_finite(images, index)
         fields = {"index": torch.from_numpy(index)}
         fields.update((name, self._field(value, index)) for name, value in self.fields.items())
         return self._images(images, len(index)), fields
@@ -90,15 +91,6 @@ class RowReader(Dataset):
             return values
         tensor = _as_tensor(values)
         return tensor.to(self._tensor_dtype) if tensor.is_floating_point() else tensor
-
-    def _check_finite(self, images, index):
-        if self.rows.checked or images.dtype.kind != "f" or np.isfinite(images).all():
-            return
-        row = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))[0]
-        what = "NaN" if np.isnan(images[row]).any() else "infinity"
-        raise ValueError(
-            f"Input X contains {what}: row {index[row]} has values that are not finite; repair or leave out the image"
-        )
 
 
 def _is_lazy(value):

@@ -125,6 +125,30 @@ def _check_array(estimator, X, precision, reset):
     return X, row_shape
 
 
+def check_finite(images, rows):
+    """Refuse images with values that are not finite.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, ...)
+        A batch.
+    rows : ndarray of int of shape (n,)
+        The numbers that the user knows its rows by.
+
+    Raises
+    ------
+    ValueError
+        Naming the first such row.
+    """
+    if images.dtype.kind != "f" or np.isfinite(images).all():
+        return
+    first = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))[0]
+    what = "NaN" if np.isnan(images[first]).any() else "infinity"
+    raise ValueError(
+        f"Input X contains {what}: row {rows[first]} has values that are not finite; repair or leave out the image"
+    )
+
+
 def _check_channels(shape):
     """Refuse images whose last axis looks like that of the colors, which most other libraries put there."""
     n_channels, height, width = shape[1:]
