@@ -2,8 +2,8 @@
 
 The loop is what people write first: float32, images in torch's default order (channels first), batches indexed from
 one array, AdamW, cross-entropy. Both build their network and see the same number of rows in random order; several
-epochs make the steps, not the set-up, what is compared. The second line of each pair is the same loop after somebody
-has put it into our memory format and precision by hand: what the hardware gives, and what the estimator may cost at most.
+epochs make the steps, not the set-up, what is compared. The second line of each pair is the same loop put into our
+memory format and precision by hand: what the hardware gives, and what the estimator may cost at most.
 """
 
 import argparse
