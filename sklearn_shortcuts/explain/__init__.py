@@ -1,0 +1,3 @@
+"""Where does the network look?"""
+
+__all__: list[str] = []
