@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..images._fill import copy_kept, fill_removed, to_dtype
 from ..images._threads import thread_map
-from ._fill import copy_kept, fill_removed, to_dtype
 from ._regions import as_boolean, make_regions
 
 _CHUNK = 8  # rows handled by one thread at a time; a multiple of 8, see _regions; more leave the cache

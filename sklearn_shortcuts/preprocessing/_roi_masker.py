@@ -10,8 +10,9 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..images import ImageBunch
+from ..images._array_rows import bunch_of_arrays
 from ..images._sources import MappedRows, RowView
-from ._mask_sources import Segmentation, bunch_of_arrays, check_segmenter
+from ._mask_sources import Segmentation, check_segmenter
 from ._masking import Masking, check_finite, missing_error
 
 _ROWS_AT_ONCE = 256  # in checks and where only masks are read

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sklearn_shortcuts.preprocessing._fill import copy_kept, fill_removed, to_dtype
+from sklearn_shortcuts.images._fill import copy_kept, fill_removed, to_dtype
 
 DTYPES = [
     "bool",
