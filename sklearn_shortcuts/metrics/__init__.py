@@ -1,17 +1,28 @@
-"""Scores with their uncertainty: areas under ROC curves, comparisons and corrections for many tests."""
+"""Scores with their uncertainty: areas under ROC curves, saliency maps against regions, corrections for many tests."""
 
 from ._auc_interval import AUCInterval, auc_interval
 from ._corrected_t_test import CorrectedTResult, corrected_t_test
 from ._delong import DeLongResult, auc_covariance, delong_roc_test
 from ._multiple_testing import holm_correction
+from ._relevance import artifact_relevance, relevance_mass_accuracy, relevance_rank_accuracy
+from ._saliency import activation_precision, pointing_game, saliency_iou, wrong_reason_score
+from ._saliency_rows import SaliencyScore
 
 __all__ = [
     "AUCInterval",
     "CorrectedTResult",
     "DeLongResult",
+    "SaliencyScore",
+    "activation_precision",
+    "artifact_relevance",
     "auc_covariance",
     "auc_interval",
     "corrected_t_test",
     "delong_roc_test",
     "holm_correction",
+    "pointing_game",
+    "relevance_mass_accuracy",
+    "relevance_rank_accuracy",
+    "saliency_iou",
+    "wrong_reason_score",
 ]
