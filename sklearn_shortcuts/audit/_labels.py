@@ -1,38 +1,9 @@
-"""Labels as one yes-or-no question each, and the score that an estimator gives to each of them."""
-
-from dataclasses import dataclass
+"""Labels that estimators are fitted on, as one yes-or-no question each."""
 
 import numpy as np
 
+from ..metrics._label_scores import Target
 from ..neural._targets import TargetEncoding, check_target
-
-
-@dataclass(frozen=True)
-class Target:
-    """A checked target.
-
-    Attributes
-    ----------
-    kind : {"binary", "multiclass", "multilabel"}
-        What is predicted.
-    y : ndarray of shape (n,) or (n, n_labels)
-        What estimators are fitted on.
-    classes : ndarray of shape (n_classes,) or None
-        Sorted classes; None for several labels.
-    label_names : list
-        One name per question: the positive class, every class against the rest, or the labels.
-    positive : ndarray of bool of shape (n, n_labels)
-        Answers.
-    codes : ndarray of int of shape (n,) or None
-        Positions in ``classes``; None for several labels.
-    """
-
-    kind: str
-    y: np.ndarray
-    classes: np.ndarray | None
-    label_names: list
-    positive: np.ndarray
-    codes: np.ndarray | None
 
 
 def make_target(y, estimator_name):
@@ -60,46 +31,3 @@ def make_target(y, estimator_name):
     if encoding.kind == "binary":
         return Target(encoding.kind, y, classes, classes[1:].tolist(), positive[:, 1:], codes)
     return Target(encoding.kind, y, classes, classes.tolist(), positive, codes)
-
-
-def label_scores(estimator, X, target):
-    """Score rows for every label by probability, or by decision function where there is none.
-
-    Parameters
-    ----------
-    estimator : fitted classifier
-        What is asked.
-    X : rows
-        What it is asked about.
-    target : Target
-        Questions.
-
-    Returns
-    -------
-    ndarray of shape (n, n_labels)
-        Scores, higher for "yes".
-    """
-    probability = hasattr(estimator, "predict_proba")
-    scores = estimator.predict_proba(X) if probability else estimator.decision_function(X)
-    if target.kind == "multilabel":
-        if isinstance(scores, list):  # forests and MultiOutputClassifier: one array per label
-            known = getattr(estimator, "classes_", [np.array([0, 1])] * len(scores))
-            scores = np.column_stack([_column(part, classes, 1) for part, classes in zip(scores, known)])
-        scores = np.asarray(scores)
-        if scores.shape != (len(X), len(target.label_names)):
-            raise ValueError(
-                f"{type(estimator).__name__} gives scores of shape {scores.shape} for {len(X)} rows and "
-                f"{len(target.label_names)} labels; it must give one column per label"
-            )
-        return scores.astype(np.float64)
-    scores = np.asarray(scores)
-    known = np.asarray(getattr(estimator, "classes_", target.classes))
-    if scores.ndim == 1:
-        return scores[:, None].astype(np.float64)
-    wanted = target.classes[1:] if target.kind == "binary" else target.classes
-    return np.column_stack([_column(scores, known, name) for name in wanted]).astype(np.float64)
-
-
-def _column(scores, classes, wanted):
-    """Scores of one class."""
-    return scores[:, np.flatnonzero(np.asarray(classes) == wanted)[0]]

@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from ..metrics._label_scores import label_scores
 from ._embedding_similarity import embed
-from ._labels import label_scores
 
 
 @dataclass

@@ -1,9 +1,12 @@
-"""Scores with their uncertainty: areas under ROC curves, saliency maps against regions, corrections for many tests."""
+"""Scores with their uncertainty: areas under ROC curves, saliency maps against regions, counterfactuals."""
 
 from ._auc_interval import AUCInterval, auc_interval
 from ._corrected_t_test import CorrectedTResult, corrected_t_test
+from ._counterfactual import CounterfactualScore, flip_rate, region_removal_auc, region_swap_accuracy
+from ._counterfactual_scorer import make_counterfactual_scorer
 from ._delong import DeLongResult, auc_covariance, delong_roc_test
 from ._multiple_testing import holm_correction
+from ._region_swap import swap_regions
 from ._relevance import artifact_relevance, relevance_mass_accuracy, relevance_rank_accuracy
 from ._saliency import activation_precision, pointing_game, saliency_iou, wrong_reason_score
 from ._saliency_rows import SaliencyScore
@@ -11,6 +14,7 @@ from ._saliency_rows import SaliencyScore
 __all__ = [
     "AUCInterval",
     "CorrectedTResult",
+    "CounterfactualScore",
     "DeLongResult",
     "SaliencyScore",
     "activation_precision",
@@ -19,10 +23,15 @@ __all__ = [
     "auc_interval",
     "corrected_t_test",
     "delong_roc_test",
+    "flip_rate",
     "holm_correction",
+    "make_counterfactual_scorer",
     "pointing_game",
+    "region_removal_auc",
+    "region_swap_accuracy",
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
     "saliency_iou",
+    "swap_regions",
     "wrong_reason_score",
 ]

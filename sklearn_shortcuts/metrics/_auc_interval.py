@@ -123,20 +123,44 @@ def auc_interval(
     components = AUCComponents(positive, scores, group_index)
     auc = float(components.auc[0])
     standard_error = float(np.sqrt(max(components.covariance().item(), 0.0)))
+    if method == "delong" or auc in (0.0, 1.0):
+        low, high = auc_limits(auc, standard_error, components.n_disjoint_pairs(), confidence_level)
+        return AUCInterval(auc, low, high, standard_error)
     tail = (1 - confidence_level) / 2
-    if auc in (0.0, 1.0):
-        bound = tail ** (1 / components.n_disjoint_pairs())
-        return AUCInterval(auc, *((bound, 1.0) if auc == 1 else (0.0, 1 - bound)), 0.0)
-    if method == "delong":
-        reach = norm.isf(tail) * standard_error / (auc * (1 - auc))
-        low, high = expit(logit(auc) + np.array([-reach, reach]))
-        return AUCInterval(auc, float(low), float(high), standard_error)
     replicates = _bootstrap(positive, scores[:, 0], group_index, components, n_resamples, random_state)
     levels = np.array([tail, 1 - tail])
     if method == "bca":
         levels = _bca_levels(levels, replicates, auc, components.influence[:, 0])
     low, high = np.quantile(replicates, levels)
     return AUCInterval(auc, float(low), float(high), float(replicates.std(ddof=1)))
+
+
+def auc_limits(auc, standard_error, n_pairs, confidence_level):
+    """Give the confidence limits of an area from its standard error.
+
+    Parameters
+    ----------
+    auc : float
+        Area under the ROC curve.
+    standard_error : float
+        Its standard error.
+    n_pairs : int
+        Number of pairs of a positive and a negative row that can be formed when each group is used once.
+    confidence_level : float
+        Wanted coverage.
+
+    Returns
+    -------
+    low, high : float
+        On the logit scale; at an area of 0 or 1 the exact limits of so many independent pairs.
+    """
+    tail = (1 - confidence_level) / 2
+    if auc in (0.0, 1.0):
+        bound = tail ** (1 / n_pairs)
+        return (bound, 1.0) if auc == 1 else (0.0, 1 - bound)
+    reach = norm.isf(tail) * standard_error / (auc * (1 - auc))
+    low, high = expit(logit(auc) + np.array([-reach, reach]))
+    return float(low), float(high)
 
 
 def _bootstrap(positive, scores, group_index, components, n_resamples, random_state):
