@@ -1,3 +1,6 @@
 """Where does the network look?"""
 
-__all__: list[str] = []
+from ._cam import grad_cam, grad_cam_plus_plus, hires_cam
+from ._maps import SaliencyMaps
+
+__all__ = ["SaliencyMaps", "grad_cam", "grad_cam_plus_plus", "hires_cam"]

@@ -228,7 +228,7 @@ class ClassifierNet(NeuralNet):
         if self.normalization is not None:
             mean, std = (part.to(X) for part in self.normalization)
             X = (X - mean) / std
-        X = _ordered(X, self.memory_format)
+        X = ordered(X, self.memory_format)
         batch["X"] = X.requires_grad_() if training and self.needs_input_grad else X
         return batch
 
@@ -298,7 +298,8 @@ def _weighted_mean(values, batch):
     return values.mean() if weights is None else (values * weights).mean()
 
 
-def _ordered(X, memory_format):
+def ordered(X, memory_format):
+    """Give images with their axes in the wanted order in memory; rows of signals stay as they are."""
     if X.ndim != 4:
         return X
     X = X.contiguous(memory_format=memory_format)
