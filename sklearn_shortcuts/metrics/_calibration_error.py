@@ -1,0 +1,66 @@
+"""Do probabilities say how often a classifier is right?"""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, validate_params
+
+from ._inputs import SCORE_CONSTRAINTS, check_scores
+
+
+@validate_params(
+    {
+        "y_prob": ["array-like"],
+        **{name: rule for name, rule in SCORE_CONSTRAINTS.items() if name != "groups"},
+        "n_bins": [Interval(Integral, 1, None, closed="left")],
+    },
+    prefer_skip_nested_validation=True,
+)
+def expected_calibration_error(y_true, y_prob, *, n_bins=10, pos_label=None):
+    """Measure how far predicted probabilities are from observed shares.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        Labels of two classes; rows of one class only are allowed if they are 0/1 or booleans.
+    y_prob : array-like of shape (n,)
+        Probability of the positive class, in [0, 1].
+    n_bins : int, default=10
+        Bins of equal width.
+    pos_label : int, float, bool or str, default=None
+        Label of the positive class; may be left out for labels 0/1, -1/1 and False/True.
+
+    Returns
+    -------
+    float
+        Mean over rows of the absolute difference between the mean probability and the share of positives in the row's
+        bin, in [0, 1]. It is biased upwards in small samples: compare subgroups of like size.
+
+    Raises
+    ------
+    ValueError
+        If a probability lies outside [0, 1], or the input is malformed.
+
+    References
+    ----------
+    .. [1] Naeini, Cooper and Hauskrecht (2015). Obtaining well calibrated probabilities using Bayesian binning. AAAI.
+
+    Examples
+    --------
+    >>> from sklearn_shortcuts.metrics import expected_calibration_error
+    >>> expected_calibration_error([0, 1, 1, 1], [0.25, 0.75, 0.75, 0.75])
+    0.25
+    """
+    labels = np.asarray(y_true)
+    if pos_label is None and labels.dtype.kind in "biu" and np.isin(labels, (0, 1)).all() and len(labels):
+        # One class is enough here. The rows put in front only satisfy the check of the areas, which needs two.
+        positive, scores, _ = check_scores([0, 1, *labels.tolist()], [0.0, 1.0, *np.ravel(y_prob).tolist()])
+        positive, scores = positive[2:], scores[2:, 0]
+    else:
+        positive, scores, _ = check_scores(y_true, y_prob, None, pos_label)
+        scores = scores[:, 0]
+    outside = np.flatnonzero((scores < 0) | (scores > 1))
+    if len(outside):
+        raise ValueError(f"y_prob: row {outside[0]} has {scores[outside[0]]}, which is no probability")
+    bins = np.minimum((scores * n_bins).astype(np.int64), n_bins - 1)
+    return float(np.abs(np.bincount(bins, scores - positive, n_bins)).sum() / len(scores))
