@@ -36,7 +36,7 @@ REMOVAL_CONSTRAINTS = {
 
 @dataclass(frozen=True, eq=False)
 class CounterfactualScore:
-    """What a model scores on images that were changed in a region.
+    """What a model scores on images that were changed in a region; ``float(score)`` is its ``value``.
 
     Attributes
     ----------
@@ -68,6 +68,9 @@ class CounterfactualScore:
     n_empty: int
     n_groups: int
     scores: np.ndarray | None
+
+    def __float__(self):
+        return self.value
 
 
 @validate_params(_SWAPS, prefer_skip_nested_validation=True)

@@ -15,6 +15,8 @@ MAP_CONSTRAINTS = {"maps": ["array-like"], "masks": ["array-like"], "has_mask": 
 class SaliencyScore:
     """How well saliency maps agree with regions, and how well maps would that know nothing of them.
 
+    ``float(score)`` is its ``value``.
+
     Attributes
     ----------
     value : float
@@ -40,6 +42,9 @@ class SaliencyScore:
     n_missing: int
     n_empty: int
     scores: np.ndarray
+
+    def __float__(self):
+        return self.value
 
     @property
     def ratio(self):
