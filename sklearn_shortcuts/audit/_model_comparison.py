@@ -167,7 +167,8 @@ def compare_models(
     Areas and their differences have DeLong's variances (with patients Obuchowski's). Other metrics are averages of
     rows: patients are resampled for intervals, with the same samples for both models of a difference, and p-values
     come from flipping the signs of the patients' differences, which is exact where two models are interchangeable.
-    All intervals hold for these models, not for others that are trained alike: repeat the training for that.
+    Holm's correction counts all metrics and models of the table: name the metrics that decide. All intervals hold for
+    these models, not for others that are trained alike: repeat the training for that.
 
     Examples
     --------

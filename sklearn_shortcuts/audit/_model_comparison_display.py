@@ -5,6 +5,7 @@ import pandas as pd
 
 # Okabe and Ito's colors, which are told apart with any color vision.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D")
 _KINDS = ("points", "tradeoff")
 _TITLES = {
     "auc": "AUC",
@@ -173,14 +174,15 @@ class ModelComparisonDisplay:
             for unused in axes[len(metrics) :]:
                 unused.set_visible(False)
         self.axes_ = dict(zip(metrics, axes))
-        places = np.arange(len(self._models))
+        places, mark = np.arange(len(self._models)), None
         for metric, axis in self.axes_.items():
             rows = self._of_metric(metric)
             for place, (_, row) in zip(places, rows.iterrows()):
                 color = _COLORS[place % len(_COLORS)]
                 axis.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2, solid_capstyle="butt")
                 axis.plot(row["value"], place, "o", color=color, markersize=6)
-                axis.plot(row["chance"], place, "|", color="0.4", markersize=12, markeredgewidth=1.2)
+                if np.isfinite(row["chance"]):
+                    (mark,) = axis.plot(row["chance"], place, "|", color="0.4", markersize=12, markeredgewidth=1.2)
             axis.set_title(_title(metric), fontsize=9)
             axis.set_ylim(len(places) - 0.5, -0.5)
             axis.set_yticks(places, self._models, fontsize=9)
@@ -188,12 +190,14 @@ class ModelComparisonDisplay:
             axis.grid(axis="x", color="0.9", linewidth=0.8)
             axis.set_axisbelow(True)
             axis.spines[["top", "right"]].set_visible(False)
+        if ax is None and mark is not None:
+            self.figure_.legend([mark], ["chance level"], loc="outside lower right", frameon=False, fontsize=8)
 
     def _draw_tradeoff(self, metrics, ax, connect):
         import matplotlib.pyplot as plt
 
         if ax is None:
-            self.figure_, ax = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
+            self.figure_, ax = plt.subplots(figsize=(6.2, 4.2), layout="constrained")
         self.figure_, self.axes_ = ax.figure, {"tradeoff": ax}
         across, up = (self._of_metric(metric) for metric in metrics)
         if connect:
@@ -203,8 +207,9 @@ class ModelComparisonDisplay:
             x, y = across.loc[model], up.loc[model]
             ax.plot([x["low"], x["high"]], [y["value"]] * 2, color=color, linewidth=1, alpha=0.5, zorder=2)
             ax.plot([x["value"]] * 2, [y["low"], y["high"]], color=color, linewidth=1, alpha=0.5, zorder=2)
-            ax.plot(x["value"], y["value"], "o", color=color, markersize=6, zorder=3)
-            ax.annotate(model, (x["value"], y["value"]), (5, 5), textcoords="offset points", fontsize=8, color=color)
+            marker = _MARKERS[place // len(_COLORS) % len(_MARKERS)]
+            ax.plot(x["value"], y["value"], marker, color=color, markersize=6, zorder=3, label=model)
+        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         ax.set(xlabel=_title(metrics[0]), ylabel=_title(metrics[1]))
         ax.grid(color="0.92", linewidth=0.8)
         ax.set_axisbelow(True)

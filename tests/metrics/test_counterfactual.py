@@ -58,7 +58,7 @@ def test_scores_are_averages_over_draws_of_the_rows():
     bunch, _ = make_rows(n=30)
     score = region_swap_accuracy(Reader(INSIDE), bunch, n_draws=4, random_state=5)
     assert set(np.unique(score.scores)) <= {0, 0.25, 0.5, 0.75, 1}
-    assert score.value == pytest.approx(score.scores.mean())
+    assert float(score) == score.value == pytest.approx(score.scores.mean())
     assert score.low < score.value < score.high
     again = region_swap_accuracy(Reader(INSIDE), bunch, n_draws=4, random_state=5)
     np.testing.assert_array_equal(score.scores, again.scores)

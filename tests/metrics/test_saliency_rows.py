@@ -121,3 +121,4 @@ def test_maps_that_are_not_finite_may_be_left_out():
 def test_ratio():
     score = relevance_mass_accuracy(np.ones((2, 4, 4)), np.eye(4)[None].repeat(2, axis=0))
     assert score.ratio == pytest.approx(1)
+    assert float(score) == score.value
