@@ -1,0 +1,149 @@
+"""Rows to choose exemplars from: those whose explanations lie most and least where they should."""
+
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+
+from ..explain._subject import resolve_subject
+from ..explain._targets import resolve_target
+from ..images import ImageBunch
+from ._cam_penalty import CAMPenalty
+from ._exemplar_triplet_penalty import ExemplarTripletPenalty
+from ._receptive_field import dilate_to_cells
+from ._recorded_maps import explain_rows
+
+
+class SuggestedExemplars(NamedTuple):
+    """What :func:`suggest_exemplars` gives.
+
+    Attributes
+    ----------
+    good, bad : ndarray of int of shape (k,)
+        Row numbers, the best and the worst first.
+    scores : DataFrame of shape (n, 4)
+        For every row ``"wrong_share"``, the share of the attention on the wrong region (NaN without a mask),
+        ``"wrong_area"``, the share of the map's cells that see it, ``"correct"``, whether the row is classified
+        correctly, and ``"suggested"``, ``"good"``, ``"bad"`` or ``""``.
+    """
+
+    good: np.ndarray
+    bad: np.ndarray
+    scores: pd.DataFrame
+
+
+@validate_params(
+    {
+        "k": [Interval(Integral, 1, None, closed="left")],
+        "penalty": [CAMPenalty, None],
+        "mask_role": [StrOptions({"avoid", "attend"})],
+    },
+    prefer_skip_nested_validation=True,
+)
+def suggest_exemplars(estimator, X, y=None, k=1, *, masks=None, penalty=None, mask_role="avoid"):
+    """Find rows with good and with bad explanations, to learn from with :class:`ExemplarTripletPenalty`.
+
+    Of the correctly classified rows that have a mask, the good ones have the smallest share of attention on the wrong
+    region, the bad ones the largest. Explanations are those that the penalty compares. A person should look at the
+    rows before they become exemplars.
+
+    Parameters
+    ----------
+    estimator : NeuralImageClassifier, Pipeline, meta-estimator or torch.nn.Module
+        Unrefined network, fitted; explained in evaluation mode and left as it was.
+    X : ImageBunch or array-like of shape (n, H, W), (n, C, H, W) or (n, C, T)
+        Rows to choose from.
+    y : array-like of shape (n,) or (n, n_labels), default=None
+        True classes; by default the bunch's field ``target``. A row with several labels must have all of them right.
+    k : int, default=1
+        Number of pairs.
+    masks : array-like of shape (n, H, W) or (n, T), or list with ``None`` entries, default=None
+        Regions, 1 inside; by default the bunch's field ``masks``.
+    penalty : CAMPenalty, default=None
+        Whose explanations are used; by default those of ``ExemplarTripletPenalty()``.
+    mask_role : {"avoid", "attend"}, default="avoid"
+        Whether masks are 1 in the wrong or in the right region. A cell of the map belongs to the wrong region if it
+        sees a part of it.
+
+    Returns
+    -------
+    SuggestedExemplars
+        Row numbers ``good`` and ``bad``, and the ``scores`` of all rows.
+
+    Raises
+    ------
+    ValueError
+        If masks or true classes are missing, or fewer than ``2 * k`` rows can be chosen from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_shortcuts.mitigation import suggest_exemplars
+    >>> from sklearn_shortcuts.neural import NeuralImageClassifier, SmallCNN
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(20, 16, 16)), np.arange(20) % 2
+    >>> masks = np.zeros((20, 16, 16))
+    >>> masks[:, :6, :6] = 1
+    >>> classifier = NeuralImageClassifier(SmallCNN(4), max_epochs=5, random_state=0).fit(X, y)
+    >>> found = suggest_exemplars(classifier, X, y, k=2, masks=masks)
+    >>> bool(found.scores["wrong_share"][found.bad].min() > found.scores["wrong_share"][found.good].max())
+    True
+    """
+    bunch = _with_masks(X, masks)
+    recipe = (ExemplarTripletPenalty() if penalty is None else penalty).recipe()
+    codes = _codes(estimator, bunch, y)
+    share = np.full(len(bunch), np.nan)
+    area = np.full(len(bunch), np.nan)
+    correct = np.zeros(len(bunch), dtype=bool)
+    for maps, batch, windows in explain_rows(recipe, estimator, bunch, y, ("masks", "has_mask")):
+        rows = batch["index"].cpu().numpy()
+        wrong = batch["masks"] > 0.5
+        wrong = dilate_to_cells(wrong if mask_role == "avoid" else ~wrong, windows, tuple(maps.shape[1:]))
+        weights = maps.abs().flatten(1)
+        shares = (weights * wrong.flatten(1)).sum(1) / weights.sum(1)  # NaN for a map of zeros
+        known = batch["has_mask"].cpu().numpy()
+        share[rows] = np.where(known, shares.cpu().numpy(), np.nan)
+        area[rows] = np.where(known, wrong.flatten(1).to(weights.dtype).mean(1).cpu().numpy(), np.nan)
+        correct[rows] = _is_correct(batch["logits"].cpu(), torch.as_tensor(codes[rows])).numpy()
+    good, bad = _choose(share, correct, k)
+    suggested = np.full(len(bunch), "", dtype=object)
+    suggested[good], suggested[bad] = "good", "bad"
+    scores = pd.DataFrame({"wrong_share": share, "wrong_area": area, "correct": correct, "suggested": suggested})
+    return SuggestedExemplars(good, bad, scores)
+
+
+def _with_masks(X, masks):
+    if not isinstance(X, ImageBunch):
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        X = ImageBunch(X, signal=masks is not None and len(X.shape) == 3 and np.ndim(next(iter(masks))) == 1)
+    if masks is not None:
+        return X.with_fields(masks=masks)
+    if "masks" not in X.fields:
+        raise ValueError(f"suggest_exemplars needs masks: give masks=..., or an ImageBunch with them, not {X!r}")
+    return X
+
+
+def _codes(estimator, bunch, y):
+    """True classes as positions, or 0/1 per label."""
+    return np.asarray(resolve_target(resolve_subject(estimator, bunch), "true", y))
+
+
+def _is_correct(logits, codes):
+    if codes.ndim == 2:
+        return ((logits > 0) == (codes > 0)).all(1)
+    predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+    return predicted == codes
+
+
+def _choose(share, correct, k):
+    eligible = np.flatnonzero(correct & ~np.isnan(share))
+    if len(eligible) < 2 * k:
+        raise ValueError(
+            f"k={k} pairs need {2 * k} rows that are classified correctly and have a mask and an explanation, but only "
+            f"{len(eligible)} of {len(share)} do"
+        )
+    order = eligible[np.argsort(share[eligible], kind="stable")]
+    return order[:k], order[::-1][:k]
