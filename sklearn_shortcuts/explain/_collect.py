@@ -9,7 +9,7 @@ from ._maps import SaliencyMaps
 from ._targets import resolve_target
 
 
-def collect_maps(subject, explain, *, target, method, y=None, layer=None, out=None):
+def collect_maps(subject, explain, *, target, method, y=None, layer=None, details=None, out=None):
     """Explain all rows of a subject.
 
     The network is in evaluation mode meanwhile and as it was afterwards. A batch for which the device's memory does
@@ -30,6 +30,8 @@ def collect_maps(subject, explain, *, target, method, y=None, layer=None, out=No
         True classes.
     layer : str or callable, default=None
         Name of the explained layer, or a function that gives it when all is done.
+    details : dict of str to list, default=None
+        Lists to which ``explain``, before it ends, appends a tensor of shape (n, ...) with what else it found out.
     out : ndarray of shape (n, H, W) or (n, T), dtype float32, default=None
         Where to write the maps, for instance a memory map.
 
@@ -55,7 +57,8 @@ def collect_maps(subject, explain, *, target, method, y=None, layer=None, out=No
                 maps = _storage(out, (subject.n_rows, *part.shape[1:]))
             maps[start : start + len(part)] = part
             start += len(part)
-    return SaliencyMaps(maps, method=method, layer=layer() if callable(layer) else layer)
+    found = {name: torch.cat(parts).cpu().numpy() for name, parts in (details or {}).items()}
+    return SaliencyMaps(maps, method=method, layer=layer() if callable(layer) else layer, details=found)
 
 
 def _storage(out, shape):

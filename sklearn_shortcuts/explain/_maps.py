@@ -17,6 +17,8 @@ class SaliencyMaps(np.ndarray):
         Name of the function that made them.
     layer : str, default=None
         Name of the explained layer; None for methods that explain the whole network.
+    details : dict of str to array-like of shape (n, ...), default=None
+        What the method found out about every row besides its map.
 
     Attributes
     ----------
@@ -24,6 +26,9 @@ class SaliencyMaps(np.ndarray):
         As given.
     layer : str or None
         As given.
+    details : dict of str to ndarray of shape (n, ...)
+        As given, for instance ``"completeness_gap"`` of :func:`integrated_gradients`. Kept when rows are selected and
+        in a pickle; the result of any other operation has none, for its rows may be others.
 
     Examples
     --------
@@ -36,14 +41,24 @@ class SaliencyMaps(np.ndarray):
     array([ True,  True])
     """
 
-    def __new__(cls, maps, *, method, layer=None):
+    def __new__(cls, maps, *, method, layer=None, details=None):
         maps = np.asarray(maps, dtype=np.float32).view(cls)
         maps.method, maps.layer = method, layer
+        maps.details = {name: np.asarray(values) for name, values in (details or {}).items()}
         return maps
 
     def __array_finalize__(self, source):
         self.method = getattr(source, "method", None)
         self.layer = getattr(source, "layer", None)
+        self.details = {}
+
+    def __getitem__(self, key):
+        part = super().__getitem__(key)
+        rows = key[0] if isinstance(key, tuple) and key else key
+        selects_rows = isinstance(rows, (slice, list, np.ndarray)) and getattr(part, "ndim", 0) == self.ndim
+        if self.details and selects_rows:
+            part.details = {name: values[rows] for name, values in self.details.items()}
+        return part
 
     def __array_wrap__(self, array, context=None, return_scalar=False):
         # A mean over all maps is a number, not a map without axes.
@@ -51,10 +66,10 @@ class SaliencyMaps(np.ndarray):
 
     def __reduce__(self):
         function, arguments, state = super().__reduce__()
-        return function, arguments, (state, self.method, self.layer)
+        return function, arguments, (state, self.method, self.layer, self.details)
 
     def __setstate__(self, state):
-        state, self.method, self.layer = state
+        state, self.method, self.layer, self.details = state
         super().__setstate__(state)
 
     @property

@@ -1,0 +1,90 @@
+"""Layer-wise relevance propagation by zennit, an optional dependency."""
+
+import contextlib
+import copy
+
+import torch
+
+from ._gradients import score_gradients
+from ._modes import explaining
+
+_ROUNDING = 1e-3  # share of the outputs' size by which rewriting a network may change them
+
+
+@contextlib.contextmanager
+def zennit_relevance(subject, example):
+    """Propagate relevance by the rules epsilon (linear layers), z+ (convolutions) and flat (first layer).
+
+    zennit works on a copy of the network, in the precision of its weights: nothing of the given one changes, even for
+    a moment.
+
+    Parameters
+    ----------
+    subject : Subject
+        Network.
+    example : Tensor of shape (n, C, H, W) or (n, C, T)
+        Images on which the outputs of the rewritten network are compared with those of the given one.
+
+    Yields
+    ------
+    callable
+        ``propagate(X, target) -> (scores, relevances)``.
+
+    Raises
+    ------
+    ImportError
+        If zennit is not installed.
+    """
+    try:
+        from zennit.composites import EpsilonPlusFlat
+    except ImportError as error:
+        raise ImportError(
+            "method='zennit' needs the package zennit: pip install 'sklearn-shortcuts[lrp]'; "
+            "method='gradient_x_input' works without it"
+        ) from error
+    copied = _copy_of(subject)
+    composite = EpsilonPlusFlat(canonizers=_canonizers(copied, example))
+
+    def propagate(X, target):
+        if isinstance(target, str) and target == "sum_log_prob":
+            raise ValueError("target='sum_log_prob': method='zennit' propagates logits only; give a class")
+        try:
+            scores, relevances = score_gradients(copied, X, target, fast_stem=False)
+        except RuntimeError as error:
+            error.add_note(
+                f"zennit has no rule for a layer of {type(copied.module).__name__}; method='gradient_x_input' works "
+                f"with any network"
+            )
+            raise
+        # The rules are linear in the relevance of the output, which is 1 here.
+        return scores, relevances * scores.reshape(-1, *[1] * (X.ndim - 1)).to(relevances.dtype)
+
+    with explaining(copied.module), composite.context(copied.module):
+        yield propagate
+
+
+def _copy_of(subject):
+    copied = copy.copy(subject)
+    copied.module, copied.autocast = copy.deepcopy(subject.module), False
+    return copied
+
+
+def _canonizers(subject, example):
+    """Those that make the rules applicable, unless they change what the network computes.
+
+    They merge batch normalization into the layer that stands before it in the network's list of layers. Where that is
+    not the layer whose output it normalizes, as in DenseNet, relevance has to pass through batch normalization
+    unchanged.
+    """
+    from zennit.torchvision import ResNetCanonizer
+
+    rewritten, canonizers = _copy_of(subject), [ResNetCanonizer()]
+    with explaining(subject.module), explaining(rewritten.module), torch.no_grad():
+        outputs = subject.infer(example.clone())
+        try:
+            for canonizer in canonizers:
+                canonizer.apply(rewritten.module)
+            change = (rewritten.infer(example.clone()) - outputs).abs().max()
+        except RuntimeError:  # layers of different width were merged
+            return []
+    return canonizers if change <= _ROUNDING * outputs.abs().max() else []
