@@ -9,7 +9,6 @@ from ._relevance import relevance
 from ._smooth_grad import smooth_grad
 
 __all__ = [
-    "RegionShapley",
     "SaliencyMaps",
     "grad_cam",
     "grad_cam_plus_plus",
