@@ -95,8 +95,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     precision : {"float32", "float64", "bfloat16"}, default="float32"
         Numbers that the network computes with; ``"bfloat16"`` keeps its weights in float32.
     memory_format : {"auto", "channels_last", "contiguous"}, default="auto"
-        Order of the axes of images in memory. ``"auto"`` has the channels last, which is faster, unless the penalty
-        differentiates twice.
+        Order of the axes of images in memory. ``"auto"`` has the channels last, which is faster.
     n_threads : int, default=None
         Threads that read rows ahead of the network; 0 reads when needed. By default 2 for images that are decoded
         or on disk and 0 for arrays in memory. The result does not depend on it.

@@ -9,6 +9,7 @@ from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PassthroughScoring
 
 from ._batches import BatchLoader
+from ._second_derivatives import fast_second_derivatives
 
 
 class ClassifierNet(NeuralNet):
@@ -161,8 +162,11 @@ class ClassifierNet(NeuralNet):
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
         batch = self.prepare(batch, training=True)
-        watch = getattr(self.penalty_, "watch", None)
-        with contextlib.nullcontext() if watch is None else watch(self.module_):
+        with contextlib.ExitStack() as around:
+            if self.needs_input_grad:
+                around.enter_context(fast_second_derivatives())
+            if hasattr(self.penalty_, "watch"):
+                around.enter_context(self.penalty_.watch(self.module_))
             logits = self.infer(batch["X"])
         losses = self._losses(logits, batch, training=True)
         total = losses

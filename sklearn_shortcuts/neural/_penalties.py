@@ -13,7 +13,8 @@ class Penalty(BaseEstimator):
     ----------
     needs_input_grad : bool
         Class attribute: ``batch["X"]`` must allow gradients with respect to the images. Such a penalty
-        differentiates twice, which ``torch.compile`` cannot do.
+        differentiates twice: convolutions, batch and group normalization then have second derivatives in few passes,
+        and attention is computed in the one way that torch can differentiate twice. ``torch.compile`` cannot do that.
     fields : tuple of str
         Class attribute: fields of the rows that the batch must contain, such as ``("masks", "has_mask")``.
 

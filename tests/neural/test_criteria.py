@@ -142,8 +142,8 @@ def test_a_penalty_changes_what_is_learned_and_is_reported_apart(spots):
     bunch = ImageBunch(images, masks=masks)
     free = model(penalty=InputGradient(0.0), max_epochs=8).fit(bunch, codes)
     held = model(penalty=InputGradient(1e4), max_epochs=8).fit(bunch, codes)
-    plain = model(memory_format="contiguous", max_epochs=8).fit(bunch, codes)
-    np.testing.assert_array_equal(free.predict_proba(images), plain.predict_proba(images))
+    plain = model(max_epochs=8).fit(bunch, codes)
+    np.testing.assert_allclose(free.predict_proba(images), plain.predict_proba(images), rtol=1e-3, atol=1e-5)
     assert held.history_.train_criterion.iloc[-1] > 2 * free.history_.train_criterion.iloc[-1]
     for history in (free.history_, held.history_):
         assert history.columns.tolist() == ["epoch", "train_loss", "train_criterion", "train_penalty", "seconds"]
