@@ -69,7 +69,7 @@ def _convolve(x, w, bias, options):
 
 
 def _gradient(g, x, w, options, which):
-    """Gradient of the sum of ``g * convolution(x, w)`` by ``x`` (0) or ``w`` (1), of which then only the shape counts."""
+    """Gradient of the sum of ``g * convolution(x, w)`` by ``x`` (0) or ``w`` (1), whose values play no role then."""
     stride, padding, dilation, groups = options
     mask = [which == 0, which == 1, False]
     transposed, output_padding = False, [0] * len(stride)
