@@ -370,9 +370,9 @@ def removal_scores(estimator, rows, target, *, fill, blur_sigma, mask_role, rng)
 
 
 def _predictions(estimator, rows, y, *, how, content, mask_role, n_draws, rng):
-    everyone = np.ones(len(rows.bunch), dtype=bool)
+    everyone, numbers = np.ones(len(rows.bunch), dtype=bool), np.flatnonzero(rows.found)
     for _ in range(n_draws):
-        donors = draw_donors(rows.bunch, y, everyone, how, rng)
+        donors = draw_donors(rows.bunch, y, everyone, how, rng, numbers)
         yield estimator.predict(rows.as_given(with_donors(rows.bunch, donors, content, mask_role)))
 
 

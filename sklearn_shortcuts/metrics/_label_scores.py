@@ -73,8 +73,7 @@ def evaluation_target(y, estimator):
     unknown = ~positive.any(axis=1)
     if unknown.any():
         raise ValueError(
-            f"row {np.flatnonzero(unknown)[0]} has the class {y[unknown].tolist()[0]!r}, but the estimator knows the "
-            f"classes {classes.tolist()}"
+            f"y has the class {y[unknown].tolist()[0]!r}, but the estimator knows the classes {classes.tolist()}"
         )
     codes = positive.argmax(axis=1)
     if len(classes) == 2:

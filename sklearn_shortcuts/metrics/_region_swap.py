@@ -116,7 +116,7 @@ def swap_regions(
     return with_donors(bunch, donors, content, mask_role).with_fields(donor=np.where(found, donors, -1))
 
 
-def draw_donors(bunch, labels, found, how, rng):
+def draw_donors(bunch, labels, found, how, rng, numbers=None):
     """Draw the row that each row gets its region from.
 
     Parameters
@@ -131,6 +131,8 @@ def draw_donors(bunch, labels, found, how, rng):
         Which rows may be donors.
     rng : RandomState
         Draws.
+    numbers : ndarray of int of shape (n,), default=None
+        What the caller knows the rows by, for messages.
 
     Returns
     -------
@@ -140,31 +142,32 @@ def draw_donors(bunch, labels, found, how, rng):
     rows = np.flatnonzero(found)
     if len(rows) == 0:
         raise ValueError("no row has a region: all masks are missing or empty")
-    patients = pd.factorize(np.asarray(bunch.get("groups"))[rows])[0] if "groups" in bunch.fields else None
+    numbers = rows if numbers is None else numbers[rows]
+    n_rows = len(rows)
+    patients = pd.factorize(np.asarray(bunch.get("groups"))[rows])[0] if "groups" in bunch.fields else np.arange(n_rows)
     classes = _class_codes(labels, len(bunch))[rows] if how == "other_class" else None
+    # Rows of the own class (or patient) are passed over when drawing. Only where both matter are draws refused.
+    passed_over = patients if classes is None else classes
+    order = np.argsort(passed_over, kind="stable")
+    _, block, sizes = np.unique(passed_over, return_inverse=True, return_counts=True)
+    first, n_others = (np.cumsum(sizes) - sizes)[block], (n_rows - sizes)[block]
 
-    def refused(receivers, givers):
-        wrong = receivers == givers
-        if patients is not None:
-            wrong |= patients[receivers] == patients[givers]
-        if classes is not None:
-            wrong |= classes[receivers] == classes[givers]
-        return wrong
+    def draw(pending):
+        place = rng.randint(n_others[pending])
+        return order[place + (place >= first[pending]) * sizes[block[pending]]]
 
-    everyone = np.arange(len(rows))
-    donors = rng.randint(len(rows), size=len(rows))
-    pending = everyone[refused(everyone, donors)]
+    donors, pending = np.empty(n_rows, dtype=np.intp), np.arange(n_rows)
+    if (n_others == 0).any():
+        raise _no_donor(numbers[np.argmin(n_others)], bunch, how)
     for _ in range(_TRIES):
+        donors[pending] = draw(pending)
+        pending = pending[patients[donors[pending]] == patients[pending]]
         if len(pending) == 0:
             break
-        donors[pending] = rng.randint(len(rows), size=len(pending))
-        pending = pending[refused(pending, donors[pending])]
     for row in pending:
-        allowed = everyone[~refused(np.full(len(rows), row), everyone)]
+        allowed = np.flatnonzero((passed_over != passed_over[row]) & (patients != patients[row]))
         if len(allowed) == 0:
-            wanted = " of another class" * (classes is not None) + " of another patient" * (patients is not None)
-            remedy = '; give how="any" to take any other row' if classes is not None else "; give more rows"
-            raise ValueError(f"row {rows[row]} has no other row{wanted} to exchange its region with{remedy}")
+            raise _no_donor(numbers[row], bunch, how)
         donors[row] = allowed[rng.randint(len(allowed))]
     return rows[donors]
 
@@ -236,6 +239,12 @@ class RegionExchange:
         for row in np.flatnonzero(inside.reshape(len(inside), -1).any(axis=1)):
             _transport(donor_planes[row], donor_inside[row], result[row], inside[row])
         return result.reshape(images.shape)
+
+
+def _no_donor(row, bunch, how):
+    wanted = " of another class" * (how == "other_class") + " of another patient" * ("groups" in bunch.fields)
+    remedy = 'give how="any" to take any other row' if how == "other_class" else "give more rows"
+    return ValueError(f"row {row} has no other row{wanted} to exchange its region with; {remedy}")
 
 
 def _transport(donor, donor_inside, image, inside):

@@ -204,4 +204,7 @@ def test_bad_input():
         region_removal_auc(model, bunch, y + 1)
     with pytest.raises(ValueError, match='give how="any"'):
         flip_rate(model, bunch[y == 1])
+    without = [None if row < 3 else mask for row, mask in enumerate(np.asarray(bunch.masks))]
+    with pytest.raises(ValueError, match="row 3 has no other row of another patient"):
+        region_swap_accuracy(model, bunch.with_fields(masks=without, groups=np.zeros(20)))
     assert region_swap_accuracy(model, bunch[y == 1]).value == 1  # one class: its own content, always right
