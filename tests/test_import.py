@@ -21,7 +21,9 @@ def test_rows_and_masks_need_no_torch():
 
 
 def test_networks_leave_heavy_packages_alone_until_they_are_used():
-    loaded = run("import sys, sklearn_shortcuts.neural, sklearn_shortcuts.audit; print(*sys.modules)")
+    loaded = run(
+        "import sys, sklearn_shortcuts.neural, sklearn_shortcuts.audit, sklearn_shortcuts.explain; print(*sys.modules)"
+    )
     assert not {"torchvision", "pytorch_grad_cam", "shap", "matplotlib"} & set(loaded)
 
 
