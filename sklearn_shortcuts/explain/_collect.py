@@ -12,8 +12,8 @@ from ._targets import resolve_target
 def collect_maps(subject, explain, *, target, method, y=None, layer=None, details=None, out=None):
     """Explain all rows of a subject.
 
-    The network is in evaluation mode meanwhile and as it was afterwards. A batch for which the device's memory does
-    not suffice is explained in halves.
+    The network is in evaluation mode meanwhile and as it was afterwards. Where the device's memory
+    does not suffice for a batch it is explained in parts.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def collect_maps(subject, explain, *, target, method, y=None, layer=None, detail
         for batch in subject.batches():
             index = batch["index"].cpu().numpy()
             batch["target"] = target if isinstance(target, str) else torch.as_tensor(target[index]).to(subject.device)
-            part = _in_parts(explain, batch).detach().float().cpu().numpy()
+            part = _in_parts(subject, explain, batch).detach().float().cpu().numpy()
             _check_finite(part, index)
             if start == 0:
                 maps = _storage(out, (subject.n_rows, *part.shape[1:]))
@@ -79,23 +79,30 @@ def _check_finite(maps, index):
         )
 
 
-def _in_parts(explain, batch):
-    try:
-        return explain(batch)
-    except torch.OutOfMemoryError:
-        n_rows = len(batch["X"])
-        if n_rows == 1:
-            raise
+def _in_parts(subject, explain, batch):
+    n_rows, start, parts = len(batch["X"]), 0, []
+    while start < n_rows:
+        rows = slice(start, start + subject.rows_per_pass)
+        try:
+            parts.append(explain(_rows(batch, rows)))
+            start = rows.stop
+        except torch.OutOfMemoryError:
+            if subject.rows_per_pass == 1:
+                raise
+            _lower_rows_per_pass(subject)
+    return torch.cat(parts)
+
+
+def _lower_rows_per_pass(subject):
     warnings.warn(
-        f"the device has not enough memory to explain {n_rows} rows at once; going on with halves. A lower batch_size "
-        f"avoids the detour",
+        f"the device has not enough memory to explain {subject.rows_per_pass} rows at once; going on with half as "
+        f"many. A lower batch_size avoids the detour",
         UserWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
-    if batch["X"].device.type == "cuda":
+    subject.rows_per_pass = -(-subject.rows_per_pass // 2)
+    if subject.device.type == "cuda":
         torch.cuda.empty_cache()
-    half = n_rows // 2
-    return torch.cat([_in_parts(explain, _rows(batch, rows)) for rows in (slice(half), slice(half, None))])
 
 
 def _rows(batch, rows):

@@ -10,8 +10,6 @@ from ..neural._net import ordered
 from ._stem_gradient import fast_stem_gradient
 from ._targets import predicted_positions, select_scores
 
-BARE_BATCH_SIZE = 32
-
 REDUCTIONS = {
     "sum": lambda values: values.sum(1),
     "abs_sum": lambda values: values.abs().sum(1),
@@ -105,15 +103,13 @@ def predict_target(subject, X, target):
         return target, select_scores(logits, target, subject.kind)
 
 
-def variant_parts(subject, batch_size, n_variants, n_rows):
+def variant_parts(subject, n_variants, n_rows):
     """Split variants of the rows of a batch into parts that together have no more rows than a batch.
 
     Parameters
     ----------
     subject : Subject
         Network.
-    batch_size : int or None
-        The parameter of the explanations.
     n_variants : int
         Variants of each row.
     n_rows : int
@@ -124,8 +120,7 @@ def variant_parts(subject, batch_size, n_variants, n_rows):
     slice
         Which variants, of all rows, are to be computed at once.
     """
-    size = batch_size or getattr(subject.estimator, "batch_size", BARE_BATCH_SIZE)
-    at_once = max(1, size // n_rows)
+    at_once = max(1, subject.rows_per_pass // n_rows)
     for first in range(0, n_variants, at_once):
         yield slice(first, min(first + at_once, n_variants))
 

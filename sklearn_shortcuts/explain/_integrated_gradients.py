@@ -123,7 +123,7 @@ def integrated_gradients(
         at, share = (
             torch.from_numpy(values).to(images).reshape(-1, *[1] * images.ndim) for values in (places, weights)
         )
-        for part in variant_parts(subject, batch_size, steps, len(images)):
+        for part in variant_parts(subject, steps, len(images)):
             points = (start + at[part] * difference).flatten(0, 1)
             _, gradients = score_gradients(subject, points, repeat_target(wanted, len(at[part])))
             mean += (share[part] * gradients.unflatten(0, (-1, len(images)))).sum(0)

@@ -49,7 +49,7 @@ def occlusion(
         True classes for ``target="true"``; by default the bunch's field ``target``.
     window : int or tuple of int, default=None
         Pixels or samples that are covered at once, per axis; by default an eighth of each axis. All channels are
-        covered together.
+        covered together. The last window may reach over the border.
     stride : int or tuple of int, default=None
         Steps of the window, at most its size; by default half its size.
     fill : {"zero", "mean", "blur"}, float or array-like, default="mean"
@@ -113,7 +113,7 @@ def occlusion(
         bounds = windows.to(images.device)
         total = scores.new_zeros(len(images), *subject.spatial)
         n_covering = scores.new_zeros(subject.spatial)
-        for part in variant_parts(subject, batch_size, len(bounds), len(images)):
+        for part in variant_parts(subject, len(bounds), len(images)):
             covered = _covered(bounds[part], subject.spatial)
             variants = torch.where(covered[:, None, None], shown, images).flatten(0, 1)
             with torch.no_grad():

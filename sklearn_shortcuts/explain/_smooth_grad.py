@@ -118,13 +118,15 @@ def smooth_grad(
 
     def explain(batch):
         images = batch["X"]
-        wanted, _ = predict_target(subject, images, batch["target"])
+        wanted = batch["target"]
+        if isinstance(wanted, str) and wanted == "predicted":
+            wanted, _ = predict_target(subject, images, wanted)
         generators = [_generator(seed, row, images.device) for row in batch["index"].tolist()]
         values = images.flatten(1)
         scale = (noise * (values.amax(1) - values.amin(1))).reshape(-1, *[1] * (images.ndim - 1))
         mean, squares = torch.zeros_like(images), torch.zeros_like(images)
         n_seen = 0
-        for part in variant_parts(subject, batch_size, n_samples, len(images)):
+        for part in variant_parts(subject, n_samples, len(images)):
             n_copies = part.stop - part.start
             copies = images + scale * _draw(generators, n_copies, images)
             _, gradients = score_gradients(subject, copies.flatten(0, 1), repeat_target(wanted, n_copies))

@@ -45,9 +45,11 @@ class Subject:
         Where the network is.
     autocast : bool
         Whether it computes in bfloat16.
+    rows_per_pass : int
+        Rows, or variants of rows, that the network is given at once.
     """
 
-    def __init__(self, module, X, *, estimator, spatial, device, autocast, batches):
+    def __init__(self, module, X, *, estimator, spatial, device, autocast, rows_per_pass, batches):
         self.module = module
         self.X = X
         self.n_rows = len(X)
@@ -57,6 +59,7 @@ class Subject:
         self.spatial = tuple(spatial)
         self.device = torch.device(device)
         self.autocast = autocast
+        self.rows_per_pass = rows_per_pass
         self._batches = batches
 
     def batches(self, fields=()):
@@ -159,6 +162,7 @@ def resolve_subject(estimator, X, *, batch_size=None, precision=None):
             spatial=estimator.image_shape_[1:],
             device=estimator.net_.device,
             autocast=estimator.net_.autocast,
+            rows_per_pass=batch_size or estimator.batch_size,
             batches=lambda fields: estimator.iter_batches(rows, fields=fields, batch_size=batch_size),
         )
     if precision is not None:
@@ -215,6 +219,7 @@ def _bare_subject(module, X, batch_size):
         spatial=rows.image_shape[1:],
         device=parameter.device,
         autocast=False,
+        rows_per_pass=batch_size or _BATCH_SIZE,
         batches=batches,
     )
 

@@ -152,6 +152,31 @@ def test_bfloat16_is_close(function, options):
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.97
 
 
+class Narrow(nn.Module):
+    """A network for which memory suffices for a few rows only."""
+
+    def __init__(self, network, most):
+        super().__init__()
+        self.network = network
+        self.most = most
+
+    def forward(self, images):
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError
+        return self.network(images)
+
+
+@pytest.mark.parametrize(("function", "options"), ALL.values(), ids=ALL)
+def test_goes_on_with_fewer_rows_where_memory_ends(function, options):
+    network, images = make_network("small", n_rows=7)
+    whole = function(network, images, **options)
+    with pytest.warns(UserWarning, match="explain 8 rows at once; going on with half as many"):
+        parts = function(Narrow(network, 4), images, batch_size=8, **options)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6 * np.abs(whole).max())
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning):
+        function(Narrow(network, 0), images, batch_size=2, **options)
+
+
 def test_writes_into_a_memory_map(tmp_path):
     network, images = make_network("ecg", n_rows=5)
     out = np.lib.format.open_memmap(tmp_path / "maps.npy", mode="w+", dtype=np.float32, shape=(5, 64))

@@ -28,12 +28,8 @@ def test_equals_brute_force_over_the_same_copies(batch_size, aggregate):
     maps = smooth_grad(
         recorder, images, 1, n_samples=5, aggregate=aggregate, reduction="sum", random_state=0, batch_size=batch_size
     )
-    # Every batch is seen unchanged first, to find its target, then copy after copy.
     seen = torch.cat(recorder.seen)
-    if batch_size == 1:
-        copies = torch.stack([seen[1:6], seen[7:]], dim=1)
-    else:
-        copies = seen[2:].unflatten(0, (5, 2))
+    copies = seen.unflatten(0, (2, 5)).transpose(0, 1) if batch_size == 1 else seen.unflatten(0, (5, 2))
     assert max(map(len, recorder.seen)) <= batch_size
     gradients = np.stack([input_gradients(network, part, 1) for part in copies]).astype(np.float64)
     expected = {
@@ -49,7 +45,7 @@ def test_noise_is_a_share_of_the_range_of_each_image():
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(2, 1, 30, 30)) * np.array([1.0, 10.0])[:, None, None, None]
     smooth_grad(network, images, 1, n_samples=20, noise=0.3, random_state=0)
-    noise = torch.cat(network.seen[1:]).unflatten(0, (20, 2)) - torch.from_numpy(images)
+    noise = torch.cat(network.seen).unflatten(0, (20, 2)) - torch.from_numpy(images)
     span = images.max((1, 2, 3)) - images.min((1, 2, 3))
     np.testing.assert_allclose(noise.std((0, 2, 3, 4)), 0.3 * span, rtol=0.02)
     np.testing.assert_allclose(noise.mean((0, 2, 3, 4)).numpy() / span, 0, atol=0.01)
@@ -65,6 +61,16 @@ def test_a_linear_network_is_not_changed_by_noise():
     mean = smooth_grad(network, images, 1, n_samples=4, random_state=0)
     np.testing.assert_allclose(mean, np.broadcast_to(weights.sum(0), (3, 4, 5)), rtol=1e-6)
     assert smooth_grad(network, images, 1, n_samples=4, aggregate="variance", random_state=0).max() < 1e-20
+
+
+def test_the_prediction_for_the_image_is_the_target_of_its_copies():
+    network, images = make_network("small", n_rows=6)
+    classes = network(images).argmax(1).numpy()
+    options = {"n_samples": 3, "noise": 1.0, "random_state": 0}
+    recorder = Recorder(network)
+    predicted = smooth_grad(recorder, images, **options)
+    assert (network(torch.cat(recorder.seen[1:])).argmax(1).numpy() != np.tile(classes, 3)).any()
+    np.testing.assert_array_equal(predicted, smooth_grad(network, images, classes, **options))
 
 
 def test_random_state_decides():
