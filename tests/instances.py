@@ -8,7 +8,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn_shortcuts.audit import RegionSensitivity
 from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
-from sklearn_shortcuts.neural import NeuralImageClassifier, SmallCNN
+from sklearn_shortcuts.mitigation import ExplanationRegularizedClassifier
+from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
 from sklearn_shortcuts.preprocessing import ROIMasker
 
 
@@ -39,6 +40,16 @@ class Flatten(TransformerMixin, BaseEstimator):
         return True
 
 
+class SmallLogits(Penalty):
+    """Penalty that needs no masks, which the data of scikit-learn's checks do not have."""
+
+    def build(self, n_samples, n_outputs, kind):
+        return self.penalties
+
+    def penalties(self, module, batch):
+        return batch["logits"].square().sum(1)
+
+
 def instances():
     """Instances to check, by class name."""
     small = SmallCNN(width=4, depth=1)
@@ -59,6 +70,14 @@ def instances():
                 masker=ROIMasker(segmenter=FirstHalf()),
                 cv=2,
                 random_state=0,
+            )
+        ],
+        "ExplanationRegularizedClassifier": [
+            ExplanationRegularizedClassifier(
+                NeuralImageClassifier(small, precision="float64", max_epochs=20, lr=0.03, random_state=0),
+                penalty=SmallLogits(),
+                lambda_=0.001,
+                refine_epochs=4,
             )
         ],
         "ImageLoader": [ImageLoader()],

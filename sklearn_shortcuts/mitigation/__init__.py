@@ -1,3 +1,25 @@
 """Train or edit the network so that it stops using a shortcut."""
 
-__all__: list[str] = []
+from ._contextual_decomposition_penalty import ContextualDecompositionPenalty
+from ._counterexamples import CounterexampleAugmentation
+from ._distance_penalty import DistancePenalty
+from ._exemplar_triplet_penalty import ExemplarTripletPenalty
+from ._explanation_regularized import ExplanationRegularizedClassifier
+from ._grad_cam_penalty import GradCAMPenalty
+from ._hint_penalty import HINTPenalty
+from ._influence_penalty import InfluencePenalty
+from ._input_gradient_penalty import InputGradientPenalty
+from ._suggest_exemplars import suggest_exemplars
+
+__all__ = [
+    "ContextualDecompositionPenalty",
+    "CounterexampleAugmentation",
+    "DistancePenalty",
+    "ExemplarTripletPenalty",
+    "ExplanationRegularizedClassifier",
+    "GradCAMPenalty",
+    "HINTPenalty",
+    "InfluencePenalty",
+    "InputGradientPenalty",
+    "suggest_exemplars",
+]
