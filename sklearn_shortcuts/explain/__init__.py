@@ -1,6 +1,7 @@
 """Where does the network look?"""
 
 from ._cam import grad_cam, grad_cam_plus_plus, hires_cam
+from ._differentiable import differentiable_cam
 from ._display import SaliencyDisplay
 from ._input_gradients import input_gradients
 from ._integrated_gradients import integrated_gradients
@@ -16,6 +17,7 @@ __all__ = [
     "RegionShapley",
     "SaliencyDisplay",
     "SaliencyMaps",
+    "differentiable_cam",
     "grad_cam",
     "grad_cam_plus_plus",
     "hires_cam",

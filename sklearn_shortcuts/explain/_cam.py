@@ -1,16 +1,22 @@
 """Class activation maps of any number of rows."""
 
 import torch
+from sklearn.utils._param_validation import StrOptions, validate_params
+from torch import nn
 
 from ._capture import LayerRecorder
 from ._collect import collect_maps
 from ._formulas import as_map, grad_cam_map, grad_cam_plus_plus_map, hires_cam_map, upsample
+from ._layers import find_layer, resolve_layer
 from ._subject import resolve_subject
 from ._targets import select_scores
+from ._working_copy import working_copy
 
-_SIZES = ("image", "layer")
+_MANY_ROWS = 32  # from here on it pays to prepare the network
+_CONSTRAINTS = {"layer": [str, nn.Module], "signed": ["boolean"], "size": [StrOptions({"image", "layer"})]}
 
 
+@validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
 def grad_cam(
     estimator,
     X,
@@ -88,17 +94,15 @@ def grad_cam(
     >>> rng = np.random.default_rng(0)
     >>> images, y = rng.normal(size=(32, 16, 16)), np.arange(32) % 2
     >>> images[y == 1, 4:8, 4:8] += 3
-    >>> model = NeuralImageClassifier(SmallCNN(width=4, depth=2), max_epochs=5, random_state=0).fit(images, y)
+    >>> model = NeuralImageClassifier(SmallCNN(width=4, depth=2), max_epochs=2, random_state=0).fit(images, y)
     >>> maps = grad_cam(model, images[y == 1], target=1)
-    >>> maps.shape, maps.layer, int(maps.zero_maps.sum())
-    ((16, 16, 16), 'features', 0)
+    >>> maps.shape, maps.layer
+    ((16, 16, 16), 'features')
     """
-    recorder = LayerRecorder(layer, cut=True)
-    return _explain(
-        "grad_cam", grad_cam_map, recorder, estimator, X, target, y, signed, size, batch_size, precision, out
-    )
+    return _explain("grad_cam", grad_cam_map, layer, estimator, X, target, y, signed, size, batch_size, precision, out)
 
 
+@validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
 def grad_cam_plus_plus(
     estimator,
     X,
@@ -170,13 +174,13 @@ def grad_cam_plus_plus(
     >>> grad_cam_plus_plus(network, np.ones((3, 32, 32)), target=1, size="layer").shape
     (3, 4, 4)
     """
-    recorder = LayerRecorder(layer, cut=True)
     formula = grad_cam_plus_plus_map
     return _explain(
-        "grad_cam_plus_plus", formula, recorder, estimator, X, target, y, signed, size, batch_size, precision, out
+        "grad_cam_plus_plus", formula, layer, estimator, X, target, y, signed, size, batch_size, precision, out
     )
 
 
+@validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
 def hires_cam(
     estimator,
     X,
@@ -247,24 +251,46 @@ def hires_cam(
     >>> bool(np.isclose(maps.sum(), network(torch.ones(1, 1, 4, 4))[0, 0].item()))
     True
     """
-    recorder = LayerRecorder(layer, cut=True)
     return _explain(
-        "hires_cam", hires_cam_map, recorder, estimator, X, target, y, signed, size, batch_size, precision, out
+        "hires_cam", hires_cam_map, layer, estimator, X, target, y, signed, size, batch_size, precision, out
     )
 
 
-def _explain(method, formula, recorder, estimator, X, target, y, signed, size, batch_size, precision, out):
-    if size not in _SIZES:
-        raise ValueError(f"size must be 'image' or 'layer', got {size!r}")
+def _explain(method, formula, layer, estimator, X, target, y, signed, size, batch_size, precision, out):
     subject = resolve_subject(estimator, X, batch_size=batch_size, precision=precision)
+    explain = _Explainer(subject, formula, layer, signed=signed, upsampled=size == "image")
+    return collect_maps(subject, explain, target=target, method=method, y=y, layer=lambda: explain.layer, out=out)
 
-    def explain(batch):
-        with torch.enable_grad(), recorder.watch(subject.module):
-            score = select_scores(subject.infer(batch["X"]), batch["target"], subject.kind).sum()
+
+class _Explainer:
+    """Explains one batch after the other; the first decides on the layer."""
+
+    def __init__(self, subject, formula, layer, *, signed, upsampled):
+        self.subject = subject
+        self.formula = formula
+        self.layer = layer
+        self.signed = signed
+        self.upsampled = upsampled
+        self._network = None
+
+    def __call__(self, batch):
+        subject = self.subject
+        if self._network is None:
+            self._network = self._prepare(batch["X"])
+        recorder = LayerRecorder(self.layer, cut=True)
+        with torch.enable_grad(), recorder.watch(self._network):
+            logits = subject.infer(batch["X"].clone(), self._network)  # some networks overwrite their input
+            score = select_scores(logits, batch["target"], subject.kind).sum()
         gradient = recorder.gradient(score)
         with torch.no_grad():
             parts = (as_map(part, subject.spatial).float() for part in (recorder.activation, gradient))
-            maps = formula(*parts, relu=not signed)
-            return upsample(maps, subject.spatial) if size == "image" else maps
+            maps = self.formula(*parts, relu=not self.signed)
+            return upsample(maps, subject.spatial) if self.upsampled else maps
 
-    return collect_maps(subject, explain, target=target, method=method, y=y, layer=lambda: recorder.layer, out=out)
+    def _prepare(self, X):
+        module = self.subject.module
+        auto = isinstance(self.layer, str) and self.layer == "auto"
+        self.layer = find_layer(module, X) if auto else resolve_layer(module, self.layer)
+        if self.subject.n_rows < _MANY_ROWS or X.ndim != 4:
+            return module
+        return working_copy(module, X, self.layer)

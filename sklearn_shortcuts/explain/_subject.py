@@ -84,13 +84,15 @@ class Subject:
         """Give a field of the rows, or None where they have none of that name."""
         return self.X.get(name) if isinstance(self.X, ImageBunch) and name in self.X.fields else None
 
-    def infer(self, X):
+    def infer(self, X, module=None):
         """Give the logits of a batch, in the graph if gradients are enabled.
 
         Parameters
         ----------
         X : Tensor of shape (n, C, H, W) or (n, C, T)
             Images as :meth:`batches` gives them.
+        module : torch.nn.Module, default=None
+            A copy of the network to use in its place.
 
         Returns
         -------
@@ -103,7 +105,7 @@ class Subject:
             If the network gives something else.
         """
         with torch.autocast(X.device.type, torch.bfloat16, enabled=self.autocast):
-            logits = self.module(X)
+            logits = (self.module if module is None else module)(X)
         logits = logits[0] if isinstance(logits, tuple) else logits
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(X):
             got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
@@ -208,8 +210,9 @@ def _bare_subject(module, X, batch_size):
                 name: value.to(parameter.device) if isinstance(value, torch.Tensor) else value
                 for name, value in values.items()
             }
-            scale = 255 if images.dtype == torch.uint8 else 1
-            batch["X"] = (images.to(parameter.device, dtype) / scale).to(parameter.dtype)
+            scaled = images.to(parameter.device, dtype)
+            scaled = scaled / 255 if images.dtype == torch.uint8 else scaled
+            batch["X"] = scaled.to(parameter.dtype)
             yield batch
 
     return Subject(
