@@ -9,10 +9,14 @@ from .images import ImageBunch
 # The networks bring torch along, which takes seconds to import: these names are looked up when they are asked for.
 _HOMES = {
     "ArtifactInjector": "datasets",
+    "ExplanationRegularizedClassifier": "mitigation",
     "NeuralImageClassifier": "neural",
     "ROIMasker": "preprocessing",
     "RegionSensitivity": "audit",
     "RegionSensitivityDisplay": "audit",
+    "SaliencyDisplay": "explain",
+    "compare_models": "audit",
+    "grad_cam": "explain",
     "make_chest_phantoms": "datasets",
 }
 
