@@ -185,6 +185,7 @@ class ExemplarTripletPenalty(CAMPenalty):
         UserWarning
             If the margin is not below the distance of the exemplars' explanations: the loss then cannot reach 0.
         """
+        self._validate_params()
         frozen = clone(self)
         if len(good) != len(bad) or len(good) == 0:
             raise ValueError(f"exemplars come in pairs, but there are {len(good)} good and {len(bad)} bad rows")
@@ -226,6 +227,7 @@ class ExemplarTripletPenalty(CAMPenalty):
         ValueError
             If there are no exemplars yet.
         """
+        self._validate_params()
         if self.good_explanations is None or self.bad_explanations is None:
             raise ValueError(
                 "ExemplarTripletPenalty has no exemplars: call with_exemplars(estimator, good, bad), or give "

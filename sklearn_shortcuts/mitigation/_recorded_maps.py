@@ -11,6 +11,7 @@ from ..explain._capture import LayerRecorder
 from ..explain._formulas import absolute_map, as_map, grad_cam_map, grad_cam_plus_plus_map, hires_cam_map
 from ..explain._subject import resolve_subject
 from ..explain._targets import resolve_target, select_scores
+from ..neural._second_derivatives import fast_second_derivatives
 from ..neural._structure import find_stem
 from ._receptive_field import GeometryRecorder, receptive_field
 
@@ -118,7 +119,12 @@ class RecordedMaps:
         recorder = self._recorder = LayerRecorder(self.recipe.layer_of(module), cut=self.cut)
         # Before the layer is found the network may be tried out, and what is above the layer is of no interest.
         geometry = GeometryRecorder(lambda: recorder.layer == "auto" or recorder.activation is not None)
-        with recorder.watch(module), contextlib.nullcontext() if self._operations else geometry:
+        with contextlib.ExitStack() as stack:
+            if self.recipe.layer != "last" and not self.cut:  # little comes after the last map
+                stack.enter_context(fast_second_derivatives())
+            if not self._operations:
+                stack.enter_context(geometry)
+            stack.enter_context(recorder.watch(module))
             yield
         self._operations = self._operations or geometry.operations
 
