@@ -1,12 +1,12 @@
 """Figures of saliency maps."""
 
-import textwrap
 from collections.abc import Mapping
 
 import numpy as np
 
 from ..images import ImageBunch
 from ..images._sources import as_row_indices
+from ._display_grid import BAR, BESIDE, TITLE, make_grid, wrapped
 from ._explainers import find_explainer
 from ._overlay import (
     ColorScale,
@@ -19,7 +19,6 @@ from ._overlay import (
     draw_span,
 )
 
-_CELL = 2.1  # inches of the longer side of a panel
 _SCALES = ("map", "column", "all")
 _DIFFERENCE = "difference"
 _ROWS_SHOWN = 4
@@ -257,12 +256,14 @@ class SaliencyDisplay:
         if alone in panels:
             raise ValueError(f"maps: a column cannot be called {alone!r}, which is what the {alone}s alone are called")
         self._columns = [*([alone] if show_images and ax is None else []), *panels]
+        grid = None
         if ax is None:
-            self.figure_, self.axes_ = self._make_axes(bunch)
+            grid = make_grid(bunch, self._columns, self._beside(), list(labels.values()))
+            self.figure_, self.axes_ = grid.make()
         else:
-            self.figure_, self.axes_, self._width = ax.figure, np.array([[ax]], dtype=object), 2 * _CELL
-        drawn = self._draw_panels(bunch, panels, labels)
-        self._draw_color_bars(panels, drawn, labels, shared=scale == "all", signal=bunch.signal)
+            self.figure_, self.axes_ = ax.figure, np.array([[ax]], dtype=object)
+        drawn = self._draw_panels(bunch, panels, labels, grid)
+        self._draw_color_bars(panels, drawn, labels, grid, shared=scale == "all", signal=bunch.signal)
         return self
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -293,23 +294,7 @@ class SaliencyDisplay:
             raise ValueError(f"titles has {len(self.titles)} entries for {len(bunch)} rows")
         return named
 
-    def _make_axes(self, bunch):
-        import matplotlib.pyplot as plt
-
-        if bunch.signal:  # channels stand below each other
-            cell = np.array([1.4 * _CELL, 0.45 + 0.12 * min(bunch.image_shape[0], 12)])
-        else:
-            height, width = bunch.image_shape[1:]
-            cell = _CELL * np.maximum(np.array([width, height]) / max(width, height), (0.5, 0.3))
-        self._width = cell[0]
-        n_lines = max(_wrapped(title, cell[0], 9).count("\n") + 1 for title in self._columns)
-        beside = max((len(line) for title in self.titles or [""] for line in str(title).split("\n")), default=0)
-        size = cell * (len(self._columns), len(bunch)) + (0.1 + 0.07 * beside, 0.65 + 0.18 * n_lines)
-        figure = plt.figure(figsize=tuple(size), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
-        return figure, figure.subplots(len(bunch), len(self._columns), squeeze=False)
-
-    def _draw_panels(self, bunch, panels, labels):
+    def _draw_panels(self, bunch, panels, labels, grid):
         """Draw everything but the color bars; give of each column what a bar can be made of."""
         drawn = {}
         images = np.asarray(bunch).reshape(len(bunch), *bunch.image_shape)
@@ -327,35 +312,32 @@ class SaliencyDisplay:
                 if masks is not None and bunch.has_mask[row]:
                     (draw_span if bunch.signal else draw_contour)(ax, masks[row])
                 if row == 0:
-                    ax.set_title(_wrapped(title, self._width, 9), fontsize=9)
-            if self.titles is not None:
-                axes[0].set_ylabel(self.titles[row], fontsize=8, rotation=0, ha="right", va="center")
+                    ax.set_title(title if grid is None else wrapped(title, grid.panel[0], TITLE), fontsize=TITLE)
+        for ax, text in zip(self.axes_[:, 0], self._beside()):
+            level = {} if grid is None else {"rotation": 0, "ha": "right", "va": "center"}
+            ax.set_ylabel(text, fontsize=BESIDE, **level)
         return drawn
 
-    def _draw_color_bars(self, panels, drawn, labels, *, shared, signal):
+    def _draw_color_bars(self, panels, drawn, labels, grid, *, shared, signal):
         groups = {title: [title] for title in drawn}
         if shared:
             together = [title for title in drawn if labels[title] != _DIFFERENCE]
             groups = {"all": together, **{title: [title] for title in drawn if title not in together}}
         self.color_bars_ = {}
         for name, titles in groups.items():
-            axes = [ax for title in titles for ax in self.axes_[:, self._columns.index(title)]]
-            first = titles[0]
+            columns, first = [self._columns.index(title) for title in titles], titles[0]
+            label = labels[first] if grid is None else wrapped(labels[first], grid.panel[0], BAR)
             self.color_bars_[name] = draw_color_bar(
-                self.figure_,
                 drawn[first],
-                axes,
                 panels[first][1],
-                _wrapped(labels[first], len(titles) * self._width, 7.5),
-                n_columns=len(titles),
+                label,
+                ax=self.axes_[0, 0] if grid is None else None,
+                cax=None if grid is None else grid.make_bar_axes(self.figure_, columns),
                 ground="white" if signal else "0.35",
             )
 
-
-def _wrapped(text, width, size):
-    """Break lines of text of a font size in points so that they fit into a width in inches."""
-    n_characters = max(8, int(width / (0.0082 * size)))  # a character is some 0.6 of the size wide
-    return "\n".join("\n".join(textwrap.wrap(line, n_characters)) for line in text.split("\n"))
+    def _beside(self):
+        return [] if self.titles is None else [str(title) for title in self.titles]
 
 
 def _scaled(maps, scale, clip):

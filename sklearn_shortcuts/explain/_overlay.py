@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._display_grid import BAR, character
+
 _SEQUENTIAL, _DIVERGING = "inferno", "RdBu_r"  # lightness grows evenly with the value, or with its distance from 0
 _MOST_OPAQUE = 0.85  # of the largest value; the image stays visible below it
 _MOST_OPAQUE_SIGNAL = 0.6  # black traces must stay visible on top
@@ -191,23 +193,21 @@ def draw_note(ax, text):
     )  # fmt: skip
 
 
-def draw_color_bar(figure, drawn, axes, scale, label, *, n_columns=1, ground="0.35"):
-    """Draw a color bar below axes.
+def draw_color_bar(drawn, scale, label, *, ax=None, cax=None, ground="0.35"):
+    """Draw a color bar.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure
-        Where the axes are.
     drawn : matplotlib.cm.ScalarMappable
         What :func:`draw_overlay` or :func:`draw_signal` gave.
-    axes : Axes or sequence of Axes
-        What the bar belongs to.
     scale : ColorScale
         Colors of the map.
     label : str
         What stands below the bar.
-    n_columns : int, default=1
-        Columns of axes that the bar belongs to.
+    ax : matplotlib.axes.Axes, default=None
+        Where to take the room for the bar from.
+    cax : matplotlib.axes.Axes, default=None
+        Where to draw the bar.
     ground : color, default="0.35"
         What the bar is drawn on, as the map is on an image.
 
@@ -216,16 +216,21 @@ def draw_color_bar(figure, drawn, axes, scale, label, *, n_columns=1, ground="0.
     matplotlib.colorbar.Colorbar
         The bar.
     """
-    shrink = 0.92 / min(n_columns, 2)
-    bar = figure.colorbar(
-        drawn, ax=axes, location="bottom", extend=scale.extend, pad=0.02, aspect=16 * n_columns * shrink, shrink=shrink
-    )
+    figure = (cax or ax).figure
+    place = {"cax": cax} if ax is None else {"ax": ax, "fraction": 0.05, "pad": 0.03}
+    bar = figure.colorbar(drawn, orientation="horizontal", extend=scale.extend, **place)
     bar.ax.set_facecolor(ground)
     low, high = scale.limits
-    bar.set_ticks([low, (low + high) / 2, high])
-    bar.ax.set_xticklabels([f"{value:.3g}" for value in bar.get_ticks()])
-    bar.ax.tick_params(labelsize=7.5, length=2)
-    bar.set_label(label, fontsize=7.5)
+    names = [f"{value:.2g}" for value in (low, (low + high) / 2, high)]
+    # Labels at the ends keep within the bar, so that those of neighboring bars stay apart.
+    width = bar.ax.get_position().width * figure.get_figwidth()
+    if sum(len(name) + 2 for name in names) * character(BAR) > width:
+        names[1] = ""
+    bar.set_ticks([low, (low + high) / 2, high], labels=names)
+    for text, side in zip(bar.ax.get_xticklabels(), ("left", "center", "right")):
+        text.set_horizontalalignment(side)
+    bar.ax.tick_params(labelsize=BAR, length=2)
+    bar.set_label(label, fontsize=BAR)
     bar.outline.set_visible(False)
     return bar
 

@@ -208,6 +208,10 @@ def _worths(subject, target, n_rows):
     with subject.explaining(), torch.no_grad():
         logits = torch.cat([subject.infer(batch["X"]).cpu() for batch in subject.batches()]).double()
     n_coalitions = len(logits) // n_rows
+    finite = logits.isfinite().all(dim=1)
+    if not finite.all():
+        row = int((~finite).nonzero()[0]) // n_coalitions
+        raise ValueError(f"the network's outputs for row {row} are not finite; look at the row, or try another fill")
     if isinstance(target, str) and target == "predicted":
         target = predicted_positions(logits[n_coalitions - 1 :: n_coalitions], subject.kind).numpy()
     if not isinstance(target, str):

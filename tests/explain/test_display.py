@@ -190,8 +190,8 @@ def test_text_does_not_overlap(shape):
         boxes = [text.get_window_extent() for text in texts]
         within = display.figure_.bbox
         for number, box in enumerate(boxes):
-            assert box.x0 >= within.x0 - 1, texts[number]
-            assert box.x1 <= within.x1 + 1, texts[number]
+            assert within.x0 <= box.x0 < box.x1 <= within.x1, texts[number]
+            assert within.y0 <= box.y0 < box.y1 <= within.y1, texts[number]
             for other in range(number):
                 assert not box.overlaps(boxes[other]), (texts[number].get_text(), texts[other].get_text())
 

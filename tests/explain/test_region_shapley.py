@@ -238,6 +238,16 @@ def test_what_does_not_fit_is_named(classifier, rows, regions, options, message)
         region_shapley(classifier, rows, regions, **options)
 
 
+def test_outputs_that_are_not_finite_are_named(rows):
+    class Logarithm(torch.nn.Module):
+        def forward(self, X):
+            dark = X.sum((1, 2, 3))
+            return torch.stack([dark, dark.log()], dim=1)
+
+    with pytest.raises(ValueError, match="outputs for row 0 are not finite"):
+        region_shapley(Logarithm(), rows, fill="zero")
+
+
 def test_rows_without_a_mask_are_named(classifier, rows):
     masks = [mask if row != 3 else None for row, mask in enumerate(rows.masks)]
     with pytest.raises(ValueError, match="there is none in row 3"):

@@ -46,6 +46,28 @@ def test_partition_of_a_linear_network_is_exact(images):
     assert maps.dtype == np.float32
 
 
+def test_partition_equals_a_direct_call_with_shaps_own_filling():
+    import shap
+
+    images = np.random.default_rng(0).random((2, 1, 9, 7), dtype=np.float32)
+    layers = [torch.nn.ReLU(), torch.nn.Flatten()]
+    network = with_seed(lambda: torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), *layers, torch.nn.Linear(140, 2)))
+    ours = shap_values(network, images, target=0, fill="mean", max_evals=41, random_state=4, batch_size=8)
+
+    def scores(batch):
+        with torch.no_grad():
+            return network(torch.tensor(batch).moveaxis(-1, 1))[:, 0].numpy()
+
+    state = np.random.get_state()
+    seeds = np.random.RandomState(np.random.RandomState(4).randint(2**31 - 1)).randint(2**31 - 1, size=2)
+    for row, image in enumerate(np.moveaxis(images, 1, -1)):
+        explainer = shap.PartitionExplainer(scores, shap.maskers.Image(np.full_like(image, image.mean())))
+        np.random.seed(seeds[row])
+        theirs = explainer(image[None], max_evals=41, batch_size=8, silent=True).values[0, ..., 0]
+        np.testing.assert_allclose(ours[row], theirs, rtol=1e-4, atol=1e-6)
+    np.random.set_state(state)
+
+
 def test_partition_of_two_pixels_is_the_shapley_value():
     class Product(torch.nn.Module):
         def forward(self, X):
@@ -159,6 +181,23 @@ def test_signals():
         assert maps.shape == (2, 20)
         np.testing.assert_allclose(maps.details["completeness_gap"], 0, atol=1e-5)
         assert shap_values(network, X, method="gradient", max_evals=5).shape == (2, 20)
+
+
+@pytest.mark.parametrize("options", [{"max_evals": 20}, {"method": "gradient", "max_evals": 5}])
+def test_no_trace_of_a_call_that_fails(images, options):
+    class Fails(torch.nn.Module):
+        calls = 0
+
+        def forward(self, X):
+            self.calls += 1
+            if self.calls > 4:
+                raise RuntimeError("out of order")
+            return X.sum((2, 3))
+
+    network = Fails().train()
+    with pytest.raises(RuntimeError, match="out of order"):  # the fixture looks at the global random state
+        shap_values(network, images, **options)
+    assert network.training
 
 
 @pytest.mark.parametrize(
