@@ -102,9 +102,10 @@ def differentiable_cam(
             logits = module(X)
         logits = logits[0] if isinstance(logits, tuple) else logits
         gradient = recorder.gradient(select_scores(logits, target, kind).sum(), create_graph=True)
-        parts = [_at_least_float32(as_map(part, X.shape[2:])) for part in (recorder.activation, gradient)]
-        maps = _FORMULAS[method](*parts, **({} if method == "absolute" else {"relu": not signed}))
-        return upsample(maps, X.shape[2:]) if size == "image" else maps, logits
+        with torch.autocast(X.device.type, enabled=False):  # products of gradients need float32
+            parts = [_at_least_float32(as_map(part, X.shape[2:])) for part in (recorder.activation, gradient)]
+            maps = _FORMULAS[method](*parts, **({} if method == "absolute" else {"relu": not signed}))
+            return upsample(maps, X.shape[2:]) if size == "image" else maps, logits
 
 
 def _at_least_float32(values):

@@ -1,5 +1,7 @@
 """Which layer of a network is explained."""
 
+import threading
+
 import torch
 from torch import nn
 
@@ -73,18 +75,20 @@ def find_layer(module, example):
     """
     example = example[:1].detach().clone().requires_grad_()
     spatial = example.shape[2:]
+    caller = threading.get_ident()
     finished = []
 
     def keep(name):
         def hook(layer, inputs, output):
-            finished.append((name, layer, output))
+            if threading.get_ident() == caller:  # others may predict with the same network meanwhile
+                finished.append((name, layer, output))
 
         return hook
 
     hooks = [part.register_forward_hook(keep(name)) for name, part in module.named_modules() if name]
     try:
         with explaining(module), torch.enable_grad():
-            outputs = module(example)
+            outputs = module(example.clone())  # the first layer may overwrite its input, which a leaf forbids
     finally:
         for hook in hooks:
             hook.remove()

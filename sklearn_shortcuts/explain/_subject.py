@@ -1,10 +1,12 @@
 """What is explained: a network, and the rows as it sees them."""
 
 import contextlib
+from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.exceptions import NotFittedError
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -19,7 +21,7 @@ from ._modes import explaining
 
 _BATCH_SIZE = 32
 _PRECISIONS = (None, "float32", "bfloat16")
-_INNER = ("best_estimator_", "estimator_", "estimator")  # searches, meta-estimators, FrozenEstimator
+_FITTED = ("best_estimator_", "estimator_")
 
 
 class Subject:
@@ -144,12 +146,14 @@ def resolve_subject(estimator, X, *, batch_size=None, precision=None):
     ------
     TypeError
         If there is no network in the estimator.
+    NotFittedError
+        If the estimator is not fitted.
     ValueError
         If the rows do not fit, or a parameter is none of its values.
     """
     if precision not in _PRECISIONS:
         raise ValueError(f"precision must be 'float32', 'bfloat16' or None, got {precision!r}")
-    if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1):
+    if batch_size is not None and not (isinstance(batch_size, Integral) and batch_size >= 1):
         raise ValueError(f"batch_size must be a positive integer or None, got {batch_size!r}")
     estimator, X = _unwrap(estimator, X)
     if isinstance(estimator, nn.Module):
@@ -186,14 +190,17 @@ def _unwrap(estimator, X):
             continue
         if hasattr(estimator, "iter_batches"):
             return estimator, X
-        inner = next((name for name in _INNER if hasattr(estimator, name)), None)
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+            continue
+        inner = next((name for name in _FITTED if hasattr(estimator, name)), None)
         if inner is None:
+            if isinstance(estimator, BaseEstimator):
+                check_is_fitted(estimator)
             raise TypeError(
                 f"estimator must be a fitted NeuralImageClassifier, something fitted that contains one, or a "
                 f"torch.nn.Module; {outer} holds none"
             )
-        if inner == "estimator" and not hasattr(estimator, "__sklearn_is_fitted__"):
-            raise NotFittedError(f"This {type(estimator).__name__} is not fitted yet; call fit before explaining it")
         estimator = getattr(estimator, inner)
     return estimator, X
 

@@ -71,6 +71,7 @@ def _trace(network, example, layer):
 
     parts = [(name, part) for name, part in network.named_modules() if type(part) in (nn.Conv2d, nn.BatchNorm2d)]
     hooks = [part.register_forward_hook(keep(name)) for name, part in parts]
+    # The recorder hands a copy of the layer's output on, so that a convolution that ends there makes no pair.
     recorder = LayerRecorder(layer, cut=True)
     try:
         with torch.no_grad(), recorder.watch(network):

@@ -119,8 +119,7 @@ def test_maps_of_densenet_are_those_before_its_in_place_relu():
 @pytest.mark.parametrize("n_rows", [3, 32])
 def test_maps_are_those_of_a_graph_through_the_whole_network(name, n_rows):
     network, X = make_network(name, n_rows=n_rows)
-    layer = "0" if name == "overwriting" else "auto"
-    maps = grad_cam(network, X, 1 if name != "one_logit" else 0, layer=layer, signed=True, size="layer")
+    maps = grad_cam(network, X, 1 if name != "one_logit" else 0, signed=True, size="layer")
     seen = []
 
     def keep(layer, inputs, output):
