@@ -108,10 +108,10 @@ class GradientEngine:
             raise ValueError(f"background needs at least two rows to average over, got {rows.n_rows}; give others")
         drawn = np.random.RandomState(seed).choice(rows.n_rows, min(_MOST_BACKGROUND, rows.n_rows), replace=False)
         network = rows.module if rows.estimator is None else rows.estimator
-        some = resolve_subject(network, rows.X[np.sort(drawn)], batch_size=batch_size)
+        some = resolve_subject(network, _take(rows.X, np.sort(drawn)), batch_size=batch_size)
         self.background = torch.cat([batch["X"] for batch in some.batches()])
-        with torch.no_grad():
-            self.logits = torch.cat([subject.infer(part) for part in self.background.split(batch_size)])
+        with subject.explaining(), torch.no_grad():
+            self.logits = torch.cat([subject.infer(part.clone()) for part in self.background.split(batch_size)])
         self.sizes = [len(part) for part in np.array_split(np.arange(max_evals), -(-max_evals // _SAMPLES_AT_ONCE))]
         self.network = _OneScore(subject)
         self.explainer = _import_shap().GradientExplainer(self.network, self.background, batch_size=batch_size)
@@ -153,6 +153,12 @@ class _OneScore(nn.Module):
 
 def _scores(subject, X, target):
     return select_scores(subject.infer(X), repeat_target(target, len(X)), subject.kind)
+
+
+def _take(X, rows):
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    return (np.asarray(X) if isinstance(X, (list, tuple)) else X)[rows]
 
 
 def _entry(targets, row):

@@ -1,6 +1,7 @@
 """Explainers of shap on our rows: exact where that is known, additive, reproducible, without traces."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -164,12 +165,49 @@ def test_targets(images, classifier):
 def test_residual_networks_that_overwrite_their_activations():
     from torchvision.models import resnet18
 
-    network = with_seed(lambda: resnet18(num_classes=3))
+    network = with_seed(lambda: resnet18(num_classes=3)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
     images = np.random.default_rng(0).random((2, 3, 32, 32), dtype=np.float32)
     maps = shap_values(network, images, max_evals=20, random_state=0)
     np.testing.assert_allclose(maps.details["completeness_gap"], 0, atol=1e-4)
     maps = shap_values(network, images, method="gradient", max_evals=8, random_state=0)
     assert not maps.zero_maps.any()
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())  # batch statistics too
+
+
+@pytest.mark.parametrize("options", [{"fill": "mean"}, {"method": "gradient"}])
+def test_networks_that_overwrite_the_images_themselves(options):
+    linear = with_seed(lambda: torch.nn.Linear(24, 2))
+    images = np.random.default_rng(0).normal(size=(3, 1, 4, 6)).astype(np.float32)
+    kept = images.copy()
+    overwriting, careful = (
+        shap_values(
+            torch.nn.Sequential(torch.nn.ReLU(inplace=inplace), torch.nn.Flatten(), linear),
+            images,
+            max_evals=20,
+            random_state=0,
+            **options,
+        )
+        for inplace in (True, False)
+    )
+    np.testing.assert_array_equal(overwriting, careful)
+    np.testing.assert_array_equal(overwriting.details["completeness_gap"], careful.details["completeness_gap"])
+    np.testing.assert_array_equal(images, kept)
+
+
+def test_rows_and_background_in_every_form(images, classifier):
+    options = {"method": "gradient", "max_evals": 6, "random_state": 0}
+    expected = shap_values(classifier, images, background=images[:3], **options)
+    for form in (list, torch.tensor, ImageBunch):
+        np.testing.assert_array_equal(
+            shap_values(classifier, form(images), background=form(images[:3]), **options), expected
+        )
+    table = NeuralImageClassifier(SmallCNN(width=2, depth=1), image_shape=(3, 8, 6), max_epochs=1, random_state=0)
+    frame = pd.DataFrame(images.reshape(4, -1)).rename(columns=str)
+    table.fit(frame, [0, 1, 0, 1])
+    for chosen in (options, {"max_evals": 6}):
+        assert shap_values(table, frame, **chosen).shape == (4, 8, 6)
 
 
 def test_signals():
