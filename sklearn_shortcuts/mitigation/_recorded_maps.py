@@ -110,23 +110,25 @@ class RecordedMaps:
         self.cut = cut
         self.windows = None
         self._recorder = None
+        self._layer = None
         self._operations = None
         self._sizes = None
 
     @contextlib.contextmanager
     def watch(self, module):
         """Record the layer while the block runs."""
-        recorder = self._recorder = LayerRecorder(self.recipe.layer_of(module), cut=self.cut)
+        recorder = self._recorder = LayerRecorder(self._layer or self.recipe.layer_of(module), cut=self.cut)
         # Before the layer is found the network may be tried out, and what is above the layer is of no interest.
         geometry = GeometryRecorder(lambda: recorder.layer == "auto" or recorder.activation is not None)
         with contextlib.ExitStack() as stack:
             if self.recipe.layer != "last" and not self.cut:  # little comes after the last map
                 stack.enter_context(fast_second_derivatives())
-            if not self._operations:
+            if self._operations is None:
                 stack.enter_context(geometry)
             stack.enter_context(recorder.watch(module))
             yield
-        self._operations = self._operations or geometry.operations
+        if self._operations is None:
+            self._layer, self._operations = recorder.layer, geometry.operations
 
     def __getstate__(self):
         return {**self.__dict__, "_recorder": None}  # a graph cannot be pickled, nor would anyone need it
@@ -173,8 +175,10 @@ class RecordedMaps:
         activation = self._recorder.activation
         spatial = tuple(batch["X"].shape[2:])
         (gradient,) = torch.autograd.grad(
-            scores.sum(), activation, create_graph=not self.cut, retain_graph=True, materialize_grads=True
+            scores.sum(), activation, create_graph=not self.cut, retain_graph=True, allow_unused=True
         )
+        if gradient is None:
+            raise ValueError(f"layer: the network's outputs do not depend on {self._layer!r}; name another layer")
         dtype = torch.promote_types(activation.dtype, torch.float32)  # half precision loses squares of gradients
         activation, gradient = (as_map(values.to(dtype), spatial) for values in (activation, gradient))
         sizes = spatial, tuple(activation.shape[2:])
@@ -183,7 +187,7 @@ class RecordedMaps:
         return self.recipe.formula(activation, gradient)
 
 
-def explain_rows(recipe, estimator, X, y=None, fields=()):
+def explain_rows(recipe, estimator, X, y=None, fields=(), *, with_y=False):
     """Go through the maps of some rows, made in evaluation mode.
 
     Parameters
@@ -198,20 +202,24 @@ def explain_rows(recipe, estimator, X, y=None, fields=()):
         True classes, needed for the score ``"true"`` unless the bunch has them.
     fields : sequence of str, default=()
         Fields of the bunch to bring along.
+    with_y : bool, default=False
+        Whether the true classes are wanted in any case.
 
     Yields
     ------
     maps : Tensor of shape (m, h, w) or (m, t)
         Maps of a batch.
     batch : dict
-        The batch, with ``"logits"``.
+        The batch, with ``"logits"`` and, if wanted, ``"y"``: positions of the classes, or 0 and 1 per label.
     windows : tuple of Window
         What the cells see.
     """
     subject = resolve_subject(estimator, X)
     score = "sum_log_prob" if recipe.score == "random" else recipe.score
     recorded = RecordedMaps(replace(recipe, kind=subject.kind, score=score), cut=True)
-    codes = torch.as_tensor(np.array(resolve_target(subject, "true", y))) if recipe.score == "true" else None
+    codes = None
+    if with_y or score == "true":
+        codes = torch.as_tensor(np.array(resolve_target(subject, "true", y)))
     with subject.explaining():
         for batch in subject.batches(fields):
             with torch.enable_grad(), recorded.watch(subject.module):

@@ -5,16 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..explain._subject import resolve_subject
-from ..explain._targets import resolve_target
 from ..images import ImageBunch
+from ..images._array_rows import bunch_of_arrays
 from ._cam_penalty import CAMPenalty
 from ._exemplar_triplet_penalty import ExemplarTripletPenalty
 from ._receptive_field import dilate_to_cells
 from ._recorded_maps import explain_rows
+
+MASK_FIELDS = ("masks", "has_mask")
 
 
 class SuggestedExemplars(NamedTuple):
@@ -94,11 +94,10 @@ def suggest_exemplars(estimator, X, y=None, k=1, *, masks=None, penalty=None, ma
     """
     bunch = _with_masks(X, masks)
     recipe = (ExemplarTripletPenalty() if penalty is None else penalty).recipe()
-    codes = _codes(estimator, bunch, y)
     share = np.full(len(bunch), np.nan)
     area = np.full(len(bunch), np.nan)
     correct = np.zeros(len(bunch), dtype=bool)
-    for maps, batch, windows in explain_rows(recipe, estimator, bunch, y, ("masks", "has_mask")):
+    for maps, batch, windows in explain_rows(recipe, estimator, bunch, y, MASK_FIELDS, with_y=True):
         rows = batch["index"].cpu().numpy()
         wrong = batch["masks"] > 0.5
         wrong = dilate_to_cells(wrong if mask_role == "avoid" else ~wrong, windows, tuple(maps.shape[1:]))
@@ -107,7 +106,7 @@ def suggest_exemplars(estimator, X, y=None, k=1, *, masks=None, penalty=None, ma
         known = batch["has_mask"].cpu().numpy()
         share[rows] = np.where(known, shares.cpu().numpy(), np.nan)
         area[rows] = np.where(known, wrong.flatten(1).to(weights.dtype).mean(1).cpu().numpy(), np.nan)
-        correct[rows] = _is_correct(batch["logits"].cpu(), torch.as_tensor(codes[rows])).numpy()
+        correct[rows] = _is_correct(batch["logits"], batch["y"]).cpu().numpy()
     good, bad = _choose(share, correct, k)
     suggested = np.full(len(bunch), "", dtype=object)
     suggested[good], suggested[bad] = "good", "bad"
@@ -117,18 +116,12 @@ def suggest_exemplars(estimator, X, y=None, k=1, *, masks=None, penalty=None, ma
 
 def _with_masks(X, masks):
     if not isinstance(X, ImageBunch):
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        X = ImageBunch(X, signal=masks is not None and len(X.shape) == 3 and np.ndim(next(iter(masks))) == 1)
-    if masks is not None:
-        return X.with_fields(masks=masks)
+        X, _ = bunch_of_arrays(np.asarray(X), masks)
+    elif masks is not None:
+        X = X.with_fields(masks=masks)
     if "masks" not in X.fields:
         raise ValueError(f"suggest_exemplars needs masks: give masks=..., or an ImageBunch with them, not {X!r}")
     return X
-
-
-def _codes(estimator, bunch, y):
-    """True classes as positions, or 0/1 per label."""
-    return np.asarray(resolve_target(resolve_subject(estimator, bunch), "true", y))
 
 
 def _is_correct(logits, codes):

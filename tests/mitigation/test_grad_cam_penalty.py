@@ -229,6 +229,32 @@ def test_a_network_without_convolution_needs_another_layer():
         penalize(build(GradCAMPenalty()), network, make_batch())
 
 
+def test_a_layer_without_influence_is_refused():
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.idle, self.used = nn.Conv2d(1, 1, 3), smooth_cnn()
+
+        def forward(self, x):
+            self.idle(x)
+            return self.used(x)
+
+    with torch.random.fork_rng(devices=[]):
+        network = Idle().double()
+    with pytest.raises(ValueError, match="do not depend on 'idle'"):
+        penalize(build(GradCAMPenalty(layer="idle")), network, make_batch())
+
+
+def test_the_last_layer_is_looked_for_once():
+    network, batch = smooth_cnn(), make_batch()
+    built, calls = build(GradCAMPenalty("published")), []
+    with network[0].register_forward_hook(lambda *_: calls.append(1)):
+        first = penalize(built, network, batch)
+        n_calls = len(calls)
+        torch.testing.assert_close(penalize(built, network, batch), first)
+    assert len(calls) == n_calls + 1
+
+
 def test_half_precision_gives_values_of_full_precision():
     network, batch = smooth_cnn().float(), make_batch()
     batch["X"] = batch["X"].float()
