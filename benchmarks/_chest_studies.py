@@ -56,6 +56,7 @@ def phantom_study(seed, *, shortcut, n_train=400, n_test=500, max_epochs=15):
         mask_role="avoid",
         refine_lr=1e-3,
         refine_epochs=max_epochs,
+        exchange="place",
     )
 
 
@@ -99,6 +100,7 @@ def patch_study(seed, folder, *, n_train=None, max_epochs=15):
         mask_role="avoid",
         refine_lr=1e-3,
         refine_epochs=max_epochs,
+        exchange="place",
     )
 
 
@@ -142,6 +144,7 @@ def age_study(seed, folder, *, n_train=None, max_epochs=15):
         mask_role="attend",
         refine_lr=1e-3,
         refine_epochs=max_epochs,
+        exchange="place",
     )
 
 

@@ -53,7 +53,7 @@ def digits_study(seed, *, corner="fixed", pooled=False, n_train=700, max_epochs=
         max_epochs=epochs,
         random_state=seed,
     )
-    return _make_study(images, y, roi, rng, corner, n_train, None, network, epochs // 2 if pooled else 2 * epochs)
+    return _make_study(images, y, roi, rng, corner, n_train, None, network, epochs if pooled else 2 * epochs)
 
 
 def mnist_study(seed, folder, *, n_train=3000, n_test=3000, max_epochs=10):
@@ -98,8 +98,9 @@ def _make_study(images, y, roi, rng, corner, n_train, n_test, network, refine_ep
         clean_test=_bunch(images[test], y[test], np.zeros(images[test].shape, dtype=bool), roi),
         network=network,
         mask_role="avoid",
-        refine_lr=1e-3,
+        refine_lr=1e-3 if isinstance(network.module, FlatCNN) else network.lr,
         refine_epochs=refine_epochs,
+        exchange="region",
     )
 
 

@@ -84,6 +84,10 @@ def _longer(study):
     return clone(study.network).set_params(max_epochs=study.network.max_epochs + study.refine_epochs)
 
 
+def _from_scratch(study):
+    return ExplanationRegularizedClassifier(_longer(study), mask_role=study.mask_role, refine=False)
+
+
 def _masked(study):
     select = FunctionTransformer(_see_roi, check_inverse=False)
     return make_pipeline(select, ROIMasker(on_missing="fill"), _longer(study))
@@ -108,7 +112,7 @@ METHODS = {
     "clean data": Method(_longer, refines=False, clean=True),
     "lambda = 0": Method(_with_penalty(lambda_=0)),
     DEFAULT: Method(_with_penalty()),
-    "RRR from scratch": Method(_with_penalty(refine=False), refines=False),
+    "RRR from scratch": Method(_from_scratch, refines=False),
     "counterexamples": Method(_with_penalty("counterexamples")),
     "ROIMasker": Method(_masked, refines=False),
     "RRR Grad-CAM published": Method(_with_penalty(GradCAMPenalty("published"))),
@@ -120,5 +124,5 @@ METHODS = {
     "HINT": Method(_with_penalty("hint")),
     "distance": Method(_with_penalty("distance")),
     "CDEP": Method(_with_penalty("cdep"), suits=_plain_relu_network),
-    "RBR": Method(_with_penalty("rbr"), suits=_small_rows),
+    "RBR": Method(_with_penalty("rbr", lambda_=0.01), suits=_small_rows),
 }

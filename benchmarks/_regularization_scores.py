@@ -30,7 +30,8 @@ def rate(model, study, *, clean=False):
     """
     correlated = study.clean_test if clean else study.correlated
     decorrelated = study.clean_test if clean else study.decorrelated
-    rows, exchange = study.exchangeable(study.correlated), {"mask_role": study.mask_role, "random_state": 0}
+    rows = study.exchangeable(study.correlated)
+    exchange = {"content": study.exchange, "mask_role": study.mask_role, "random_state": 0}
     some = correlated[:_MAPS]
     precision = activation_precision(grad_cam(model, some), some.roi)
     return {

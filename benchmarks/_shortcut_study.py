@@ -33,6 +33,8 @@ class ShortcutStudy:
         Learning rate of whatever goes on from the trained network.
     refine_epochs : int
         Epochs of the same.
+    exchange : {"place", "region"}
+        How regions are exchanged between rows, see :func:`~sklearn_shortcuts.metrics.swap_regions`.
     """
 
     train: ImageBunch
@@ -44,6 +46,7 @@ class ShortcutStudy:
     mask_role: str
     refine_lr: float
     refine_epochs: int
+    exchange: str
 
     def exchangeable(self, bunch):
         """Give the rows with a mask in each, so that artifacts can be exchanged with their absence.
