@@ -43,16 +43,16 @@ def convolution(input, weight, bias=None, stride=1, padding=0, dilation=1, group
         input, padding = F.pad(input, _same_padding(weight.shape[2:], dilation)), 0
     padding = per_axis(0 if padding == "valid" else padding)
     device = input.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.is_autocast_enabled(device) and input.dtype != torch.float64:
         # Under autocast torch converts what its own convolution is given; here that must be part of the graph.
         dtype = torch.get_autocast_dtype(device)
         input, weight, bias = (None if part is None else part.to(dtype) for part in (input, weight, bias))
     options = (stride, padding, dilation, groups)
-    outputs = _Convolution.apply(input, weight, bias, options)
+    # A Function is asked for all of its gradients if one is wanted. The gradients of the parameters therefore hang on a
+    # branch of their own, so that autograd skips them where only gradients of the images are wanted, and the other way
+    # round. What a branch needs without leading there comes in a tuple.
+    outputs = _Convolution.apply(input, (weight, bias), options)
     if torch.is_grad_enabled() and (weight.requires_grad or (bias is not None and bias.requires_grad)):
-        # The gradients of the parameters hang on a branch of their own, which autograd skips when only gradients of
-        # the images are asked for; a Function is always asked for all of its gradients. The input comes in a tuple
-        # so that the branch does not count as a way to the images.
         outputs = _Join.apply(outputs, _Parameters.apply(weight, bias, (input,), outputs.shape, options))
     return outputs
 
@@ -71,6 +71,10 @@ def _convolve(x, w, bias, options):
 def _gradient(g, x, w, options, which):
     """Gradient of the sum of ``g * convolution(x, w)`` by ``x`` (0) or ``w`` (1), whose values play no role then."""
     stride, padding, dilation, groups = options
+    if which == 0 and x.shape[1] == 1 and len(stride) == 2 and g.device.type == "cpu" and g.dtype != torch.bfloat16:
+        # Three times as fast as torch's own for gray images, which it treats like maps with many channels.
+        patches = torch.matmul(w.flatten(1).T, g.flatten(2))
+        return F.fold(patches, x.shape[2:], w.shape[2:], dilation=dilation, padding=padding, stride=stride)
     mask = [which == 0, which == 1, False]
     transposed, output_padding = False, [0] * len(stride)
     return torch.ops.aten.convolution_backward(
@@ -82,7 +86,8 @@ class _Convolution(Function):
     """Outputs, with the gradient of the input."""
 
     @staticmethod
-    def forward(ctx, x, w, bias, options):
+    def forward(ctx, x, parameters, options):
+        w, bias = parameters
         ctx.save_for_backward(x, w)
         ctx.options = options
         return _convolve(x, w, bias, options)
@@ -90,7 +95,7 @@ class _Convolution(Function):
     @staticmethod
     def backward(ctx, g):
         x, w = ctx.saved_tensors
-        return _InputGradient.apply(g, w, x, ctx.options) if ctx.needs_input_grad[0] else None, None, None, None
+        return _InputGradient.apply(g, w, (x,), ctx.options), None, None
 
 
 class _Parameters(Function):
@@ -107,7 +112,7 @@ class _Parameters(Function):
     def backward(ctx, g):
         x, w = ctx.saved_tensors
         for_weight, for_bias, *_ = ctx.needs_input_grad
-        weight = _KernelGradient.apply(g, x, w, ctx.options) if for_weight else None
+        weight = _KernelGradient.apply(g, x, (w,), ctx.options) if for_weight else None
         return weight, g.sum((0, *range(2, g.ndim))) if for_bias else None, None, None, None
 
 
@@ -126,10 +131,10 @@ class _Join(Function):
 
 class _InputGradient(Function):
     @staticmethod
-    def forward(ctx, g, w, x, options):
+    def forward(ctx, g, w, inputs, options):
         ctx.save_for_backward(g, w)
         ctx.options = options
-        return _gradient(g, x, w, options, 0)
+        return _gradient(g, *inputs, w, options, 0)
 
     @staticmethod
     def backward(ctx, v):
@@ -137,7 +142,7 @@ class _InputGradient(Function):
         for_g, for_w, *_ = ctx.needs_input_grad
         return (
             convolution(v, w, None, *ctx.options) if for_g else None,
-            _KernelGradient.apply(g, v, w, ctx.options) if for_w else None,
+            _KernelGradient.apply(g, v, (w,), ctx.options) if for_w else None,
             None,
             None,
         )
@@ -145,10 +150,10 @@ class _InputGradient(Function):
 
 class _KernelGradient(Function):
     @staticmethod
-    def forward(ctx, g, x, w, options):
+    def forward(ctx, g, x, kernels, options):
         ctx.save_for_backward(g, x)
         ctx.options = options
-        return _gradient(g, x, w, options, 1)
+        return _gradient(g, x, *kernels, options, 1)
 
     @staticmethod
     def backward(ctx, v):
@@ -156,7 +161,7 @@ class _KernelGradient(Function):
         for_g, for_x, *_ = ctx.needs_input_grad
         return (
             convolution(x, v, None, *ctx.options) if for_g else None,
-            _InputGradient.apply(g, v, x, ctx.options) if for_x else None,
+            _InputGradient.apply(g, v, (x,), ctx.options) if for_x else None,
             None,
             None,
         )

@@ -177,7 +177,8 @@ class ClassifierNet(NeuralNet):
             self.history.record_batch("train_criterion", _weighted_mean(losses, batch).item())
             self.history.record_batch("train_penalty", _weighted_mean(penalties, batch).item())
         loss = self._finite(_weighted_mean(total, batch), "training")
-        loss.backward()
+        # The images may ask for gradients too; that of the loss is of no use to anybody, and the first layer is large.
+        loss.backward(inputs=[weight for _, weight in self.get_all_learnable_params() if weight.requires_grad])
         return {"loss": loss.detach(), "y_pred": logits.detach()}
 
     def validation_step(self, batch, **fit_params):

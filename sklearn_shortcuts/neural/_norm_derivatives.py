@@ -80,13 +80,13 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
 
 
 def _dense(values):
-    """The kernels of group normalization take activations without gaps only, in either order of the axes."""
+    """The kernels of group normalization take no gaps; those of the CPU take either order of the axes."""
     return values.contiguous(memory_format=_memory_format(values))
 
 
 def _memory_format(values):
     last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(values.ndim)
-    if last is not None and values.is_contiguous(memory_format=last):
+    if values.device.type == "cpu" and last is not None and values.is_contiguous(memory_format=last):
         return last
     return torch.contiguous_format
 
