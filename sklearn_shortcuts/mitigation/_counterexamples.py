@@ -162,7 +162,7 @@ def _shuffled(images, inside):
     # Sorted by random numbers, the region's pixels come first; sorted by place, they come first as well.
     number = torch.rand(region.shape, device=images.device)
     drawn = torch.where(region, number, 2.0).argsort(1)
-    places = (~region).long().argsort(1, stable=True)
+    places = (~region).long().argsort(dim=1, stable=True)
     source = torch.arange(region.shape[1], device=images.device).expand_as(region)
     source = torch.where(region, source.scatter(1, places, drawn), source)
     return flat.gather(2, source[:, None].expand_as(flat)).reshape(images.shape)

@@ -9,6 +9,7 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ..images import ImageBunch
 from ..neural import NeuralImageClassifier
 from ..neural._targets import check_target
 from ..neural._training import check_weights, objective_fields
@@ -19,6 +20,7 @@ from ._penalty_names import PENALTY_NAMES, resolve_penalty
 from ._refinement import history_table, train_with_penalty
 from ._regularization import Regularization
 from ._steps import as_bunch, join_steps, split_steps
+from ._suggest_exemplars import suggest_exemplars
 from ._training_cache import Training, fit_once
 
 _NETWORK = ("module", "image_shape", "weights", "normalize")
@@ -154,7 +156,7 @@ class ExplanationRegularizedClassifier(MetaEstimatorMixin, ClassifierMixin, Base
     """
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods(["fit", "get_params"]), None],
         "penalty": [StrOptions(set(PENALTY_NAMES)), HasMethods(["build"])],
         "lambda_": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "mask_role": [StrOptions({"avoid", "attend"})],
@@ -365,6 +367,35 @@ class ExplanationRegularizedClassifier(MetaEstimatorMixin, ClassifierMixin, Base
         check_is_fitted(self)
         before, classifier = split_steps(self.estimator_)
         return classifier.embed(X if before is None else before.transform(X))
+
+    def suggest_exemplars(self, X, y=None, k=5, *, masks=None):
+        """Find rows whose explanations, as the network before the penalty gives them, are good and bad.
+
+        Parameters
+        ----------
+        X : ImageBunch or array-like of shape (n, H, W), (n, C, H, W) or (n, C, T)
+            Rows to choose from.
+        y : array-like of shape (n,) or (n, n_labels), default=None
+            True classes; by default the bunch's field ``target``.
+        k : int, default=5
+            Number of pairs.
+        masks : array-like of shape (n, H, W) or (n, T), or list with ``None`` entries, default=None
+            Masks; by default the bunch's field that ``mask_field`` names.
+
+        Returns
+        -------
+        SuggestedExemplars
+            Row numbers ``good`` and ``bad``, which a further fit takes as ``exemplars``, and the ``scores`` of all
+            rows; see :func:`suggest_exemplars`.
+        """
+        check_is_fitted(self)
+        before, classifier = split_steps(getattr(self, "unrefined_", self.estimator_))
+        X = X if before is None else before.transform(X)
+        if masks is None and self.mask_field != "masks" and isinstance(X, ImageBunch):
+            masks = X.get(self.mask_field)
+        penalty = resolve_penalty(self.penalty)
+        penalty = penalty if getattr(penalty, "needs_exemplars", False) else None
+        return suggest_exemplars(classifier, X, y, k, masks=masks, penalty=penalty, mask_role=self.mask_role)
 
     # -- inside ----------------------------------------------------------------------------------------------------
     def _forget(self):

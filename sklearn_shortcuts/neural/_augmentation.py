@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-_GEOMETRIC_FIELDS = ("masks", "artifact_masks")
+_GEOMETRIC_FIELDS = ("masks", "artifact_masks", "class_masks")
 
 
 class RandomGeometry(BaseEstimator):
@@ -80,7 +80,8 @@ class RandomGeometry(BaseEstimator):
         X : Tensor of shape (n, C, H, W) or (n, C, T)
             Images.
         batch : dict
-            Fields; ``"masks"`` and ``"artifact_masks"`` of shape (n, H, W) are changed along.
+            Fields; ``"masks"`` and ``"artifact_masks"`` of shape (n, H, W) and ``"class_masks"`` of shape (n, K, H, W)
+            are changed along.
         rng : numpy.random.Generator
             Source of randomness; the draws are the same on every device.
 
@@ -126,4 +127,5 @@ def _transform(X, transforms, mode):
 
 
 def _transform_masks(masks, transforms):
-    return _transform(masks.to(transforms)[:, None], transforms, "nearest")[:, 0].to(masks.dtype)
+    planes = masks.to(transforms).reshape(len(masks), -1, *masks.shape[-2:])  # one per class, or one
+    return _transform(planes, transforms, "nearest").to(masks.dtype).reshape(masks.shape)
