@@ -30,7 +30,9 @@ class ExemplarTripletPenalty(CAMPenalty):
     inequality the loss then cannot reach 0, whatever the network does. On digits with a decoy patch the accuracy
     without the association stayed where it was (0.52, untreated 0.51, with clean data 0.90), while the maps improved.
     The default compares explanations at the first layer as distributions over the image, with a margin below their
-    distance.
+    distance: with five suggested pairs it reached 0.89, with patches in random corners 0.85 (untreated 0.66). It needs
+    a network whose first layer still tells where evidence comes from: where the last map was averaged over the whole
+    image before one linear layer it reached 0.64 only (untreated 0.51, with clean data 0.94).
 
     Refine a trained network with this penalty; trained from scratch it can collapse to one class.
     ``lambda_="auto"`` means 3: the loss is of the order of 1 whatever the network, and with a tenfold strength the

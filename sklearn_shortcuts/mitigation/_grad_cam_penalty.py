@@ -27,8 +27,8 @@ class GradCAMPenalty(CAMPenalty):
         to run from 0 to 1, mask resized.
     layer : str, default="auto"
         ``"first"`` (the convolution that reads the image), ``"last"`` (the last layer that gives a map) or the name of
-        a layer as in ``module.named_modules()``. The first layer costs about two more backward passes per step, the
-        last one next to nothing.
+        a layer as in ``module.named_modules()``. The first layer doubles the cost of a training step, the
+        last one adds next to nothing.
     score : {"auto", "sum_log_prob", "random", "predicted", "true"}, default="auto"
         What is explained: the sum of the log-probabilities of all classes, which sees evidence for and against every
         class; the log-probability of a class drawn for every row and step; or the logit of the predicted or the true

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from ..images import ImageBunch
@@ -15,6 +16,7 @@ from ._receptive_field import dilate_to_cells
 from ._recorded_maps import explain_rows
 
 MASK_FIELDS = ("masks", "has_mask")
+_CANDIDATES = 10  # times as many rows as are wanted
 
 
 class SuggestedExemplars(NamedTuple):
@@ -47,8 +49,10 @@ def suggest_exemplars(estimator, X, y=None, k=1, *, masks=None, penalty=None, ma
     """Find rows with good and with bad explanations, to learn from with :class:`ExemplarTripletPenalty`.
 
     Of the correctly classified rows that have a mask, the good ones have the smallest share of attention on the wrong
-    region, the bad ones the largest. Explanations are those that the penalty compares. A person should look at the
-    rows before they become exemplars.
+    region. The first bad one has the largest; the others are taken from the ``10 * k`` rows with the largest shares,
+    each as different as can be from those before in where in the wrong region the attention lies, so that a shortcut
+    that moves about is shown at several places. Explanations are those that the penalty compares. A person should
+    look at the rows before they become exemplars.
 
     Parameters
     ----------
@@ -99,15 +103,23 @@ def suggest_exemplars(estimator, X, y=None, k=1, *, masks=None, penalty=None, ma
     correct = np.zeros(len(bunch), dtype=bool)
     for maps, batch, windows in explain_rows(recipe, estimator, bunch, y, MASK_FIELDS, with_y=True):
         rows = batch["index"].cpu().numpy()
-        wrong = batch["masks"] > 0.5
-        wrong = dilate_to_cells(wrong if mask_role == "avoid" else ~wrong, windows, tuple(maps.shape[1:]))
+        wrong = _wrong_cells(batch, windows, maps, mask_role)
         weights = maps.abs().flatten(1)
         shares = (weights * wrong.flatten(1)).sum(1) / weights.sum(1)  # NaN for a map of zeros
         known = batch["has_mask"].cpu().numpy()
         share[rows] = np.where(known, shares.cpu().numpy(), np.nan)
         area[rows] = np.where(known, wrong.flatten(1).to(weights.dtype).mean(1).cpu().numpy(), np.nan)
         correct[rows] = _is_correct(batch["logits"], batch["y"]).cpu().numpy()
-    good, bad = _choose(share, correct, k)
+    order = _best_first(share, correct, k)
+    good = order[:k]
+    candidates = order[::-1][: max(k, min(_CANDIDATES * k, len(order) // 2))]
+    attention = [
+        (maps.abs() * _wrong_cells(batch, windows, maps, mask_role)).flatten(1).cpu()
+        for maps, batch, windows in explain_rows(
+            recipe, estimator, bunch[candidates], None if y is None else np.asarray(y)[candidates], MASK_FIELDS
+        )
+    ]
+    bad = candidates[_spread(torch.cat(attention), k)]
     suggested = np.full(len(bunch), "", dtype=object)
     suggested[good], suggested[bad] = "good", "bad"
     scores = pd.DataFrame({"wrong_share": share, "wrong_area": area, "correct": correct, "suggested": suggested})
@@ -131,12 +143,27 @@ def _is_correct(logits, codes):
     return predicted == codes
 
 
-def _choose(share, correct, k):
+def _wrong_cells(batch, windows, maps, mask_role):
+    inside = batch["masks"] > 0.5
+    return dilate_to_cells(inside if mask_role == "avoid" else ~inside, windows, tuple(maps.shape[1:]))
+
+
+def _best_first(share, correct, k):
     eligible = np.flatnonzero(correct & ~np.isnan(share))
     if len(eligible) < 2 * k:
         raise ValueError(
             f"k={k} pairs need {2 * k} rows that are classified correctly and have a mask and an explanation, but only "
             f"{len(eligible)} of {len(share)} do"
         )
-    order = eligible[np.argsort(share[eligible], kind="stable")]
-    return order[:k], order[::-1][:k]
+    return eligible[np.argsort(share[eligible], kind="stable")]
+
+
+def _spread(attention, k):
+    """The first row, and again and again the one whose attention differs most from all that were taken."""
+    roots = torch.nn.functional.normalize(attention.sqrt(), dim=1)
+    taken, nearest = [0], torch.linalg.vector_norm(roots - roots[0], dim=1)
+    while len(taken) < k:
+        nearest[taken] = -1
+        taken.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, torch.linalg.vector_norm(roots - roots[taken[-1]], dim=1))
+    return taken
