@@ -35,23 +35,23 @@ def working_copy(module, example, layer):
     except Exception:  # whatever keeps a network from being copied, it can be explained as it is
         return module
     pairs, expected = _trace(copied, example[:1], layer)
-    if not pairs:
-        return copied
-    folded = _shared_copy(copied)
-    for convolution, normalization in pairs:
-        _fold(folded, convolution, normalization)
-    _, values = _trace(folded, example[:1], layer)
-    return folded if all(map(_agree, values, expected)) else copied
+    if pairs:
+        for convolution, normalization in pairs:
+            _fold(copied, convolution, normalization)
+        _, values = _trace(copied, example[:1], layer)
+        if not all(map(_agree, values, expected)):
+            copied = _shared_copy(module)
+    for part in copied.modules():
+        if isinstance(part, nn.Conv2d):
+            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)
+    return copied
 
 
 def _shared_copy(module):
+    """Copy a network without its weights, which both use from then on."""
     memo = {id(buffer): buffer for buffer in module.buffers()}
-    kernels = {id(part.weight) for part in module.modules() if isinstance(part, nn.Conv2d)}
     for parameter in module.parameters():
-        values = parameter.detach()
-        if id(parameter) in kernels:
-            values = values.contiguous(memory_format=torch.channels_last)
-        memo[id(parameter)] = nn.Parameter(values, requires_grad=False)
+        memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
     return copy.deepcopy(module, memo).eval()
 
 
@@ -89,7 +89,6 @@ def _fold(network, convolution, normalization):
     weight, bias = fuse_conv_bn_weights(
         layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
-    weight = weight.detach().contiguous(memory_format=torch.channels_last)
     layer.weight, layer.bias = (nn.Parameter(part.detach(), requires_grad=False) for part in (weight, bias))
     network.set_submodule(normalization, nn.Identity())
 

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from sklearn_shortcuts import ImageBunch
-from sklearn_shortcuts.explain import grad_cam, grad_cam_plus_plus, hires_cam
+from sklearn_shortcuts.explain import _cam, grad_cam, grad_cam_plus_plus, hires_cam
 from sklearn_shortcuts.neural import NeuralImageClassifier, SmallCNN
 
 from .networks import MAKERS, assert_same_state, make_network, state_of
@@ -59,10 +59,17 @@ def peer_maps(method, network, layer, X, targets=None, transform=None):
     return cam(X, targets)
 
 
-@pytest.mark.parametrize("n_rows", [3, 33])  # many rows are explained on a copy of the network
+@pytest.fixture(params=["few rows", "many rows"])
+def many_rows(request, monkeypatch):
+    """Many rows are explained on a copy of the network; here that begins with one."""
+    if request.param == "many rows":
+        monkeypatch.setattr(_cam, "_MANY_ROWS", 1)
+
+
+@pytest.mark.usefixtures("many_rows")
 @pytest.mark.parametrize("method", METHODS)
-def test_maps_of_resnet_are_those_of_pytorch_grad_cam(method, n_rows):
-    network, X = torchvision_network("resnet18"), noise(n_rows, 3, 64, 64)
+def test_maps_of_resnet_are_those_of_pytorch_grad_cam(method):
+    network, X = torchvision_network("resnet18"), noise(3, 3, 64, 64)
     maps = METHODS[method](network, X)
     assert maps.layer == "layer4"
     assert maps.method == METHODS[method].__name__
@@ -115,10 +122,10 @@ def test_maps_of_densenet_are_those_before_its_in_place_relu():
     np.testing.assert_allclose(maps, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.usefixtures("many_rows")
 @pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.parametrize("n_rows", [3, 32])
-def test_maps_are_those_of_a_graph_through_the_whole_network(name, n_rows):
-    network, X = make_network(name, n_rows=n_rows)
+def test_maps_are_those_of_a_graph_through_the_whole_network(name):
+    network, X = make_network(name)
     maps = grad_cam(network, X, 1 if name != "one_logit" else 0, signed=True, size="layer")
     seen = []
 
@@ -140,14 +147,14 @@ def test_maps_are_those_of_a_graph_through_the_whole_network(name, n_rows):
     np.testing.assert_allclose(np.asarray(maps) / scale, expected.numpy() / scale, atol=1e-5)
 
 
-@pytest.mark.parametrize("n_rows", [2, 40])
-def test_the_network_is_left_as_it_was(n_rows):
+@pytest.mark.usefixtures("many_rows")
+def test_the_network_is_left_as_it_was():
     network = copy.deepcopy(torchvision_network("resnet18")).train()
     for parameter in network.layer1.parameters():
         parameter.requires_grad_(False)
     network.fc.bias.grad = torch.ones(6)
     before = state_of(network)
-    X = noise(n_rows, 3, 32, 32)
+    X = noise(2, 3, 32, 32)
     for function in METHODS.values():
         function(network, X, layer="layer3")
     assert_same_state(before, state_of(network))
@@ -192,8 +199,9 @@ def test_batches_make_no_difference():
         np.testing.assert_allclose(alone[0], maps[row], atol=1e-6)
 
 
+@pytest.mark.usefixtures("many_rows")
 def test_bfloat16_keeps_the_order():
-    network, X = torchvision_network("resnet18"), noise(32, 3, 96, 96)
+    network, X = torchvision_network("resnet18"), noise(8, 3, 96, 96)
     for function in (grad_cam, grad_cam_plus_plus):
         exact = function(network, X, 2, signed=True)
         rough = function(network, X, 2, signed=True, precision="bfloat16")
