@@ -53,13 +53,8 @@ class Method:
             estimator.set_params(warm_start_from=unrefined)
         if self.n_pairs:
             marked = np.flatnonzero(np.asarray(study.train.masks).any(axis=(1, 2)))
-            found = suggest_exemplars(
-                unrefined,
-                study.train[marked],
-                k=self.n_pairs,
-                penalty=estimator.penalty,
-                mask_role=study.mask_role,
-            )
+            # Both forms learn from the same rows, as if one person had chosen them.
+            found = suggest_exemplars(unrefined, study.train[marked], k=self.n_pairs, mask_role=study.mask_role)
             estimator.set_params(exemplars=(marked[found.good], marked[found.bad]))
         rows = study.clean_train if self.clean else study.train
         return estimator.fit(rows, rows.target)
