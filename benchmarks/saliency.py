@@ -131,6 +131,8 @@ class MadeImages(RowSource):
 def show_memory(device, *, counts, size):
     """Print the peak memory of explaining ever more images into a memory map."""
     network = resnet18(device)
+    warmup = ImageBunch(MadeImages(_BATCH_SIZE, size))
+    grad_cam(network, warmup, layer="layer4", precision="bfloat16")  # thread pools, buffers of the kernels
     with tempfile.TemporaryDirectory() as folder:
         for n in counts:
             images = ImageBunch(MadeImages(n, size))
