@@ -173,7 +173,7 @@ def test_goes_on_with_fewer_rows_where_memory_ends(function, options):
     with pytest.warns(UserWarning, match="explain 8 rows at once; going on with half as many"):
         parts = function(Narrow(network, 4), images, batch_size=8, **options)
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6 * np.abs(whole).max())
-    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning):
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning, match="memory"):
         function(Narrow(network, 0), images, batch_size=2, **options)
 
 
