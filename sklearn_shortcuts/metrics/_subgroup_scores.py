@@ -138,7 +138,7 @@ def subgroup_scores(
         positive, scores, _ = check_scores(y_true, y_score, groups, pos_label)
         scores = scores[:, 0]
     records = {}
-    for name in np.unique(subgroups):
+    for name in np.unique(subgroups).tolist():
         rows = np.flatnonzero(subgroups == name)
         record = {"n_rows": len(rows), "n_groups": len(pd.unique(patients[rows]))}
         if correct is not None:
