@@ -32,6 +32,11 @@ class Annotations:
     annotated: np.ndarray
 
     @property
+    def known(self):
+        """Rows with a mask, also if it marks nothing; ndarray of bool of shape (n,)."""
+        return np.asarray(self.bunch.get(CLASS_MASK_FIELDS[1])) if self.per_class else self.bunch.has_mask
+
+    @property
     def per_class(self):
         """Whether there is one mask per class or label."""
         return self.mask_fields == CLASS_MASK_FIELDS

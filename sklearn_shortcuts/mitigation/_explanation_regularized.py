@@ -9,7 +9,6 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..images import ImageBunch
 from ..neural import NeuralImageClassifier
 from ..neural._targets import check_target
 from ..neural._training import check_weights, objective_fields
@@ -17,16 +16,16 @@ from ._annotations import gather_annotations
 from ._counterfactuals import counterfactual_table
 from ._exemplars import freeze_exemplars
 from ._penalty_names import PENALTY_NAMES, resolve_penalty
+from ._refined_prediction import RefinedPredictionMixin
 from ._refinement import history_table, train_with_penalty
 from ._regularization import Regularization
 from ._steps import as_bunch, join_steps, split_steps
-from ._suggest_exemplars import suggest_exemplars
 from ._training_cache import Training, fit_once
 
 _NETWORK = ("module", "image_shape", "weights", "normalize")
 
 
-class ExplanationRegularizedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Train a network so that its predictions do not rest on wrong regions.
 
     Masks say for some or all training rows where the network must not look (or where it should). A network is trained
@@ -111,12 +110,19 @@ class ExplanationRegularizedClassifier(MetaEstimatorMixin, ClassifierMixin, Base
     Notes
     -----
     The loss of an epoch is ``mean(loss) + strength * mean over annotated rows(penalty)``: with few masks each counts
-    the more. Rows without a mask, or with an empty one, have no penalty.
+    the more. Rows without a mask have no penalty. Nor have those with an empty one, except where the penalty says
+    otherwise (``uses_empty_masks``, as :class:`CounterexampleAugmentation` does).
 
-    ``lambda_="auto"`` sets ``strength = ratio * max(loss, 0.05 * chance) / penalty`` from means over up to 512 rows
-    with a mask, before the first step with the penalty; ``chance`` is the loss of a network that knows nothing. From
-    scratch ``ratio`` is 1. When refining it is 1000: a network that fits has hardly any loss left, so that equal parts
-    would be far too weak, and the clipped gradient bears the excess until the penalty has fallen.
+    ``lambda_="auto"`` sets ``strength = 1000 * max(loss, 0.05 * chance) / penalty`` from means over up to 512 rows with
+    a mask, before the first step with the penalty; ``chance`` is the loss of a network that knows nothing. A network
+    that fits has hardly any loss left, so that equal parts would be far too weak, and the clipped gradient bears the
+    excess until the penalty has fallen. From scratch, nothing can be balanced at first: most penalties are nearly 0 for
+    a network that gives all classes the same probability. It learns without penalty until its loss is below half of
+    ``chance``, or for a third of its epochs.
+
+    Which penalty: gradients are small wherever the network is flat, also at both states of a mark that is either there
+    or not. Input gradients suit wrong regions whose content varies continuously; for marks that rows show or do not
+    show, take "counterexamples", with empty masks for the rows without.
 
     What published recipes do on digits with a decoy patch, where clean data give an accuracy of 0.90 without the
     association and untreated networks 0.51: Grad-CAM penalties at the last layer and HINT 0.43 to 0.46, with prettier
@@ -303,100 +309,6 @@ class ExplanationRegularizedClassifier(MetaEstimatorMixin, ClassifierMixin, Base
         self.estimator_ = join_steps(template, before, model)
         return self
 
-    def predict(self, X):
-        """Predict classes or labels.
-
-        Parameters
-        ----------
-        X : ImageBunch, Tensor or array-like of shape (n, n_features), (n, H, W), (n, C, T) or (n, C, H, W)
-            Images; masks are not needed.
-
-        Returns
-        -------
-        ndarray of shape (n,) or (n, n_labels)
-            The most probable class, or 1 for every label whose probability exceeds one half.
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict(X)
-
-    def predict_proba(self, X):
-        """Give the probabilities of the classes or labels.
-
-        Parameters
-        ----------
-        X : ImageBunch, Tensor or array-like of shape (n, n_features), (n, H, W), (n, C, T) or (n, C, H, W)
-            Images; masks are not needed.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes) or (n, n_labels)
-            Probabilities in the order of ``classes_`` or ``label_names_``.
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
-
-    def decision_function(self, X):
-        """Give the logits.
-
-        Parameters
-        ----------
-        X : ImageBunch, Tensor or array-like of shape (n, n_features), (n, H, W), (n, C, T) or (n, C, H, W)
-            Images; masks are not needed.
-
-        Returns
-        -------
-        ndarray of shape (n,), (n, n_classes) or (n, n_labels)
-            Logit of the second of two classes against the first, or one logit per class or label.
-        """
-        check_is_fitted(self)
-        return self.estimator_.decision_function(X)
-
-    def embed(self, X):
-        """Give the features from which the network's last layer makes its logits.
-
-        Parameters
-        ----------
-        X : ImageBunch, Tensor or array-like of shape (n, n_features), (n, H, W), (n, C, T) or (n, C, H, W)
-            Images; masks are not needed.
-
-        Returns
-        -------
-        ndarray of shape (n, n_embedding), dtype float32
-            Input of the last layer.
-        """
-        check_is_fitted(self)
-        before, classifier = split_steps(self.estimator_)
-        return classifier.embed(X if before is None else before.transform(X))
-
-    def suggest_exemplars(self, X, y=None, k=5, *, masks=None):
-        """Find rows whose explanations, as the network before the penalty gives them, are good and bad.
-
-        Parameters
-        ----------
-        X : ImageBunch or array-like of shape (n, H, W), (n, C, H, W) or (n, C, T)
-            Rows to choose from.
-        y : array-like of shape (n,) or (n, n_labels), default=None
-            True classes; by default the bunch's field ``target``.
-        k : int, default=5
-            Number of pairs.
-        masks : array-like of shape (n, H, W) or (n, T), or list with ``None`` entries, default=None
-            Masks; by default the bunch's field that ``mask_field`` names.
-
-        Returns
-        -------
-        SuggestedExemplars
-            Row numbers ``good`` and ``bad``, which a further fit takes as ``exemplars``, and the ``scores`` of all
-            rows; see :func:`suggest_exemplars`.
-        """
-        check_is_fitted(self)
-        before, classifier = split_steps(getattr(self, "unrefined_", self.estimator_))
-        X = X if before is None else before.transform(X)
-        if masks is None and self.mask_field != "masks" and isinstance(X, ImageBunch):
-            masks = X.get(self.mask_field)
-        penalty = resolve_penalty(self.penalty)
-        penalty = penalty if getattr(penalty, "needs_exemplars", False) else None
-        return suggest_exemplars(classifier, X, y, k, masks=masks, penalty=penalty, mask_role=self.mask_role)
-
     # -- inside ----------------------------------------------------------------------------------------------------
     def _forget(self):
         """Should anything fail from here on, the classifier is not fitted."""
@@ -452,24 +364,24 @@ class ExplanationRegularizedClassifier(MetaEstimatorMixin, ClassifierMixin, Base
         return fit_once(Training(classifier, rows, y, options, fields), self.memory)
 
     def _regularization(self, penalty, annotations, weights, n_before):
-        share = 1.0
-        if "masks" in penalty.fields:
-            weight = np.zeros(len(annotations.annotated))
-            weight[weights.used] = 1.0 if weights.sample_weight is None else weights.sample_weight[weights.used]
-            share = weight[annotations.annotated].sum() / weight.sum()
-            if share == 0:
-                raise ValueError("all rows with a mask have the weight 0")
         strength = self.lambda_ if isinstance(self.lambda_, Real) else getattr(penalty, "natural_lambda", None)
-        return Regularization(
+        regularization = Regularization(
             penalty,
             strength=strength,
             mask_role=self.mask_role,
             mask_fields=annotations.mask_fields,
-            annotated_share=share,
             warmup_epochs=self.warmup_epochs,
             ramp_epochs=self.ramp_epochs,
             first_epoch=n_before,
         )
+        if "masks" in penalty.fields:
+            counted = annotations.known if regularization.uses_empty_masks else annotations.annotated
+            weight = np.zeros(len(counted))
+            weight[weights.used] = 1.0 if weights.sample_weight is None else weights.sample_weight[weights.used]
+            regularization.annotated_share = weight[counted].sum() / weight.sum()
+            if regularization.annotated_share == 0:
+                raise ValueError("all rows with a mask have the weight 0")
+        return regularization
 
 
 def _lacks_exemplars(penalty):

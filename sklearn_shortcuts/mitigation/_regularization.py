@@ -65,6 +65,16 @@ class Regularization(Penalty):
         names = dict(zip(MASK_FIELDS, self.mask_fields))
         return tuple(names.get(name, name) for name in self.penalty.fields)
 
+    @property
+    def inverts(self):
+        """Whether masks say the opposite of what the penalty expects."""
+        return self.penalty.mask_role not in (None, self.mask_role)
+
+    @property
+    def uses_empty_masks(self):
+        """Whether a mask that marks nothing counts: it can say that a row is free of what is marked in others."""
+        return getattr(self.penalty, "uses_empty_masks", False) and not self.inverts
+
     def build(self, n_samples, n_outputs, kind):
         """Make the callable, see :meth:`Penalty.build`."""
         built = self.penalty.build(n_samples, n_outputs, kind)
@@ -148,10 +158,12 @@ class RegularizationTerm(nn.Module):
     def _with_masks(self, batch):
         """Hand the masks over under their usual names and in the role that the penalty expects."""
         masks, has_mask = (batch[name] for name in self.spec.mask_fields)
-        # An empty mask says nothing, and would say "everything" if it were inverted.
+        # Most penalties learn nothing from an empty mask, which would say "everything" if it were inverted.
         drawn = masks.flatten(2 if masks.ndim == batch["X"].ndim else 1).amax(-1) >= 0.5
-        has_mask = has_mask.bool() & drawn.reshape(len(masks), -1).any(1)
-        if self.spec.penalty.mask_role not in (None, self.spec.mask_role):
+        has_mask = has_mask.bool()
+        if not self.spec.uses_empty_masks:
+            has_mask = has_mask & drawn.reshape(len(masks), -1).any(1)
+        if self.spec.inverts:
             masks = ~masks if masks.dtype == torch.bool else 1 - masks
         if drawn.ndim > 1:  # where a row has one mask per class, those that are missing are NaN
             missing = ~drawn.reshape(*drawn.shape, *[1] * (masks.ndim - 2))

@@ -44,7 +44,7 @@ def penalize_flat(penalty, batch, n_outputs=3):
     return penalty.build(len(logits), n_outputs, "multiclass")(module, {**batch, "logits": logits}), module
 
 
-@pytest.mark.parametrize("fill", ["noise", "mean", "shuffle", "swap"])
+@pytest.mark.parametrize("fill", ["swap", "noise", "mean", "shuffle"])
 @pytest.mark.parametrize(("n_axes", "n_channels"), [(2, 1), (2, 3), (1, 2)])
 def test_only_regions_of_annotated_rows_change(fill, n_axes, n_channels):
     batch = make_batch(n_axes=n_axes, n_channels=n_channels)
@@ -102,10 +102,71 @@ def test_swapped_pixels_are_those_of_another_row_at_the_same_place():
         assert not same[row]
 
 
+def exchange_batch(marked):
+    """Rows with masks in different places, of which only those ``marked`` are not empty."""
+    batch = make_batch(n_rows=len(marked))
+    batch["has_mask"][:] = True
+    batch["masks"] = torch.zeros(len(marked), 8, 8, dtype=torch.bool)
+    for row in np.flatnonzero(marked):
+        batch["masks"][row, row, :] = True
+    return batch
+
+
+def test_exchanged_regions_are_those_of_both_rows():
+    batch = exchange_batch([True] * 6)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        _, module = penalize(CounterexampleAugmentation("exchange"), batch)
+        for row, copy in enumerate(module.seen[0][:, 0]):
+            changed = torch.nonzero((copy != batch["X"][row, 0]).any(1))[:, 0].tolist()
+            assert len(changed) == 2
+            (donor,) = set(changed) - {row}
+            assert torch.equal(copy[changed], batch["X"][donor, 0, changed])
+
+
+def test_a_row_with_an_empty_mask_gets_the_region_of_another():
+    batch = exchange_batch([False, False, True, True, False, False])
+    values, module = penalize(CounterexampleAugmentation("exchange"), batch)
+    assert len(module.seen[0]) == 6
+    assert (values > 0).all()
+    for row in (0, 1, 4, 5):
+        changed = torch.nonzero((module.seen[0][row] != batch["X"][row])[0].any(1))[:, 0].tolist()
+        assert changed in ([2], [3])
+    # Of a row without a mask nothing is known, neither what to change nor what to give.
+    batch["has_mask"][[0, 2]] = False
+    values, module = penalize(CounterexampleAugmentation("exchange"), batch)
+    assert values[0] == values[2] == 0
+    for row, copy in zip((1, 4, 5), module.seen[0][[0, 2, 3]]):
+        changed = torch.nonzero((copy != batch["X"][row])[0].any(1))[:, 0].tolist()
+        assert changed in ([3], [])
+
+
+def test_nothing_to_exchange():
+    batch = exchange_batch([False] * 4)
+    values, module = penalize(CounterexampleAugmentation("exchange"), batch)
+    assert not values.any()
+    assert module.seen == []
+    alone = {name: value[:1] if isinstance(value, torch.Tensor) else value for name, value in make_batch().items()}
+    for fill in ("exchange", "swap"):
+        values, module = penalize(CounterexampleAugmentation(fill), alone)
+        assert not values.any()
+
+
+def test_copies_that_did_not_change_do_not_dilute_the_mean():
+    batch = exchange_batch([True, False, False])
+    batch["has_mask"][1] = False
+    values, module = penalize(CounterexampleAugmentation("exchange", n_copies=8), batch)
+    copies, logits = module.seen[0], module.module(module.seen[0]).detach()
+    for row in (0, 2):
+        mine = [torch.equal(copy[0, 3:], batch["X"][row, 0, 3:]) for copy in copies]
+        losses = F.cross_entropy(logits[mine], batch["y"][row].expand(sum(mine)), reduction="none")
+        torch.testing.assert_close(values[row].detach(), losses.mean())
+
+
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_value_is_the_mean_cross_entropy_of_the_copies(n_copies):
     batch = make_batch()
-    values, module = penalize(CounterexampleAugmentation(n_copies=n_copies), batch)
+    values, module = penalize(CounterexampleAugmentation("noise", n_copies=n_copies), batch)
     logits = module.module(module.seen[0]).detach()
     losses = F.cross_entropy(logits, batch["y"][:-1].repeat(n_copies), reduction="none")
     torch.testing.assert_close(values[:-1].detach(), losses.reshape(n_copies, -1).mean(0))
@@ -113,13 +174,13 @@ def test_value_is_the_mean_cross_entropy_of_the_copies(n_copies):
 
 def test_one_logit_and_several_labels():
     batch = make_batch(n_outputs=1)
-    values, module = penalize(CounterexampleAugmentation(), batch, n_outputs=1, kind="binary")
+    values, module = penalize(CounterexampleAugmentation("noise"), batch, n_outputs=1, kind="binary")
     logits = module.module(module.seen[0]).detach()[:, 0]
     expected = F.binary_cross_entropy_with_logits(logits, batch["y"][:-1].double(), reduction="none")
     torch.testing.assert_close(values[:-1].detach(), expected)
 
     batch = make_batch(kind="multilabel")
-    values, module = penalize(CounterexampleAugmentation(), batch, kind="multilabel")
+    values, module = penalize(CounterexampleAugmentation("noise"), batch, kind="multilabel")
     logits = module.module(module.seen[0]).detach()
     expected = F.binary_cross_entropy_with_logits(logits, batch["y"][:-1], reduction="none").mean(1)
     torch.testing.assert_close(values[:-1].detach(), expected)
@@ -143,7 +204,7 @@ def test_a_single_annotated_row_trains_batch_normalization():
     batch["has_mask"][1:] = False
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double()
     logits = module(batch["X"])
-    values = CounterexampleAugmentation().build(5, 3, "multiclass")(module, {**batch, "logits": logits})
+    values = CounterexampleAugmentation("noise").build(5, 3, "multiclass")(module, {**batch, "logits": logits})
     assert values[0] > 0
     assert torch.equal(values[1:], torch.zeros(4, dtype=torch.float64))
 
@@ -151,7 +212,7 @@ def test_a_single_annotated_row_trains_batch_normalization():
 def test_rows_without_a_marked_pixel_have_no_penalty_and_no_forward_pass():
     batch = make_batch()
     batch["masks"][:] = False
-    values, module = penalize(CounterexampleAugmentation(), batch)
+    values, module = penalize(CounterexampleAugmentation("noise"), batch)
     assert not values.any()
     assert module.seen == []
 
@@ -159,7 +220,7 @@ def test_rows_without_a_marked_pixel_have_no_penalty_and_no_forward_pass():
 def test_of_masks_per_class_that_of_the_own_class_is_filled():
     batch = make_batch()
     batch["masks"] = torch.from_numpy(np.random.default_rng(1).random((5, 3, 8, 8)) < 0.3)
-    _, module = penalize(CounterexampleAugmentation(), batch)
+    _, module = penalize(CounterexampleAugmentation("noise"), batch)
     own = batch["masks"][torch.arange(5), batch["y"]][:-1]
     torch.testing.assert_close((module.seen[0] != batch["X"][:-1])[:, 0], own)
 
@@ -171,7 +232,7 @@ def test_of_masks_per_label_one_is_filled_and_that_label_counts():
     for row, label in enumerate(labels):
         batch["masks"][row, label, row : row + 3, 2:6] = 1
         batch["masks"][row, (label + 1) % 3] = torch.nan  # nothing is known of that label
-    values, module = penalize(CounterexampleAugmentation(), batch, kind="multilabel")
+    values, module = penalize(CounterexampleAugmentation("noise"), batch, kind="multilabel")
     changed = (module.seen[0] != batch["X"][:-1])[:, 0]
     logits = module.module(module.seen[0]).detach()
     losses = F.binary_cross_entropy_with_logits(logits, batch["y"][:-1], reduction="none")

@@ -107,6 +107,24 @@ def test_rows_without_weight_do_not_count_as_annotated():
         regularized(penalty=Constant()).fit(decoys(40, masked=range(5)), sample_weight=np.repeat([0.0, 1.0], [5, 35]))
 
 
+def test_a_mark_that_is_there_or_not_is_unlearned():
+    """Its absence tells a class as well; empty masks say that it is absent."""
+
+    def marked(n, seed, shown):
+        bunch = decoys(n, seed=seed, told=shown)
+        return bunch.with_fields(masks=bunch.masks & (shown == 1)[:, None, None])
+
+    rng = np.random.default_rng(0)
+    y = np.arange(192) % 2
+    train = marked(192, 0, y)
+    test = marked(192, 1, rng.integers(0, 2, 192))
+    estimator = network(module=SmallCNN(width=6, depth=1), max_epochs=8)
+    model = regularized(estimator=estimator).fit(train)
+    assert model.unrefined_.score(test, y) < 0.85
+    assert model.score(test, y) > 0.95
+    assert model.counterfactuals_["n_rows"].max() == train.masks.any((1, 2)).sum()
+
+
 # -- masks -------------------------------------------------------------------------------------------------------------
 def test_masks_of_a_bunch_an_argument_and_another_field_are_the_same():
     bunch = decoys(32)

@@ -68,6 +68,16 @@ def test_masks_are_inverted_for_a_penalty_that_expects_the_other_role(given, exp
         assert torch.equal(inverted["masks"][row].double(), 1 - batch["masks"][row].double())
 
 
+def test_an_empty_mask_counts_where_the_penalty_says_so():
+    batch = batch_of()
+    batch["masks"][1] = False
+    penalty = Constant(value=1.0)
+    penalty.uses_empty_masks = True
+    assert term_of(penalty)(nn.Identity(), batch).tolist() == [1.0, 1.0, 1.0, 1.0, 0.0]
+    # Inverted it would be the whole image.
+    assert term_of(penalty, mask_role="attend")(nn.Identity(), batch).tolist() == [1.0, 0.0, 1.0, 1.0, 0.0]
+
+
 def test_masks_per_class_are_handed_over_as_masks_and_missing_ones_are_nan():
     batch = batch_of()
     masks = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.3
