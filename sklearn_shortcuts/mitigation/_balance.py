@@ -42,7 +42,7 @@ class BalanceStrength(Callback):
     @staticmethod
     def _has_learned(net, term):
         done = len(net.history) - 1
-        if term.spec.first_epoch > 0 or 3 * done >= net.max_epochs:
+        if term.spec.first_epoch > 0 or done >= net.max_epochs // 3:
             return True
         return done > 0 and net.history[-2, "train_loss"] < 0.5 * term.chance_loss
 

@@ -19,7 +19,7 @@ from ._penalty_names import PENALTY_NAMES, resolve_penalty
 from ._refined_prediction import RefinedPredictionMixin
 from ._refinement import history_table, train_with_penalty
 from ._regularization import Regularization
-from ._steps import as_bunch, join_steps, split_steps
+from ._steps import as_bunch, join_steps, split_steps, unwrap
 from ._training_cache import Training, fit_once
 
 _NETWORK = ("module", "image_shape", "weights", "normalize")
@@ -41,7 +41,8 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         (:class:`InputGradientPenalty`), "rrr_grad_cam" (:class:`GradCAMPenalty`), "exbl"
         (:class:`ExemplarTripletPenalty`), "hint" (:class:`HINTPenalty`), "cdep"
         (:class:`ContextualDecompositionPenalty`), "rbr" (:class:`InfluencePenalty`), "counterexamples"
-        (:class:`CounterexampleAugmentation`) and "distance" (:class:`DistancePenalty`).
+        (:class:`CounterexampleAugmentation`) and "distance" (:class:`DistancePenalty`). One of your own may say what
+        its masks mean by a class attribute ``mask_role``.
     lambda_ : float or "auto", default="auto"
         Strength of the penalty, which is a mean over the rows with a mask. 0 is training under the same budget with
         the same random numbers but without penalty: what a mitigation must be compared with. "auto" is the penalty's
@@ -333,7 +334,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
             before, classifier = split_steps(template)
             X = X if before is None else before.fit_transform(X, y)
         else:
-            template = self.warm_start_from
+            template = unwrap(self.warm_start_from)
             before, classifier = split_steps(template, "warm_start_from")
             check_is_fitted(classifier)
             X = X if before is None else before.transform(X)

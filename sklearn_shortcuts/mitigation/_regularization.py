@@ -57,18 +57,18 @@ class Regularization(Penalty):
     @property
     def needs_input_grad(self):
         """Also without strength: training then has the same memory format as with it."""
-        return self.penalty.needs_input_grad
+        return getattr(self.penalty, "needs_input_grad", False)
 
     @property
     def fields(self):
         """Fields of the penalty, its masks under the names that the rows have them by."""
-        names = dict(zip(MASK_FIELDS, self.mask_fields))
-        return tuple(names.get(name, name) for name in self.penalty.fields)
+        others = tuple(name for name in self.penalty.fields if name not in MASK_FIELDS)
+        return others + (tuple(self.mask_fields) if "masks" in self.penalty.fields else ())
 
     @property
     def inverts(self):
         """Whether masks say the opposite of what the penalty expects."""
-        return self.penalty.mask_role not in (None, self.mask_role)
+        return getattr(self.penalty, "mask_role", None) not in (None, self.mask_role)
 
     @property
     def uses_empty_masks(self):

@@ -8,12 +8,19 @@ from ..neural import NeuralImageClassifier
 from ..neural._inputs import check_images
 
 
+def unwrap(estimator):
+    """Give the classifier or pipeline inside a fitted FrozenEstimator or meta-estimator, or what it is itself."""
+    if isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    return getattr(estimator, "estimator_", estimator)
+
+
 def split_steps(estimator, name="estimator"):
     """Separate the classifier from what stands before it.
 
     Parameters
     ----------
-    estimator : NeuralImageClassifier, Pipeline, FrozenEstimator or meta-estimator with ``estimator_``
+    estimator : NeuralImageClassifier or Pipeline
         What was given.
     name : str, default="estimator"
         Name of the argument, for messages.
@@ -30,9 +37,6 @@ def split_steps(estimator, name="estimator"):
     ValueError
         If there is no neural classifier at the end.
     """
-    if isinstance(estimator, FrozenEstimator):
-        estimator = estimator.estimator
-    estimator = getattr(estimator, "estimator_", estimator)
     before = None
     if isinstance(estimator, Pipeline):
         before, estimator = estimator[:-1] if len(estimator) > 1 else None, estimator[-1]
@@ -49,7 +53,7 @@ def join_steps(template, before, classifier):
 
     Parameters
     ----------
-    template : estimator
+    template : NeuralImageClassifier or Pipeline
         Whose form and names of steps the result gets.
     before : Pipeline or None
         Fitted transformers.
@@ -61,9 +65,6 @@ def join_steps(template, before, classifier):
     NeuralImageClassifier or Pipeline
         Fitted estimator.
     """
-    if isinstance(template, FrozenEstimator):
-        template = template.estimator
-    template = getattr(template, "estimator_", template)
     if not isinstance(template, Pipeline):
         return classifier
     steps = [] if before is None else before.steps

@@ -83,7 +83,8 @@ def fit_once(training, memory):
         )
         return _fit("", training)
     # Only the key is hashed and noted by joblib; labels and patients leave no trace.
-    return memory.cache(_fit, ignore=["training"])(key, training)
+    fitted = memory.cache(_fit, ignore=["training"])(key, training)
+    return fitted.set_params(**{name: getattr(training.classifier, name) for name in _NO_INFLUENCE})
 
 
 def _fit(key, training):

@@ -21,7 +21,7 @@ from sklearn_shortcuts.mitigation import (
     InputGradientPenalty,
 )
 from sklearn_shortcuts.mitigation._penalty_names import PENALTY_NAMES, resolve_penalty
-from sklearn_shortcuts.neural import NeuralImageClassifier, RandomGeometry, SmallCNN
+from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, RandomGeometry, SmallCNN
 from sklearn_shortcuts.preprocessing import ROIMasker
 
 from .decoys import Constant, InputGradients, decoys, network, weights_of
@@ -203,6 +203,7 @@ def test_augmentation_moves_masks_with_their_images():
         ({"refine": False, "penalty": ExemplarTripletPenalty()}, {}, "refine it"),
         ({"refine": False, "warm_start_from": network()}, {}, "from scratch and cannot start from"),
         ({"estimator": make_pipeline(ROIMasker())}, {}, "must be a NeuralImageClassifier"),
+        ({"estimator": FrozenEstimator(network())}, {}, "but the classifier is a FrozenEstimator"),
         ({"estimator": network(penalty=InputGradients())}, {}, "penalty of its own, InputGradients"),
         ({"penalty": "nothing"}, {}, "penalty"),
         ({"penalty": ExemplarTripletPenalty(), "exemplars": ([0], [99])}, {}, "there is no row 99"),
@@ -392,6 +393,24 @@ def test_memory_trains_once_per_fold_and_changes_no_result(tmp_path, monkeypatch
     monkeypatch.undo()
     parallel = search(tmp_path, n_jobs=2).fit(bunch, bunch.target)
     pd.testing.assert_frame_equal(scores_of(parallel), scores_of(without))
+
+
+class OwnPenalty(Penalty):
+    """Says neither what its masks mean nor that it needs to know who has one."""
+
+    fields = ("masks",)
+
+    def build(self, n_samples, n_outputs, kind):
+        return self.penalties
+
+    def penalties(self, module, batch):
+        return batch["logits"].square().sum(1) * batch["masks"].flatten(1).double().mean(1)
+
+
+def test_a_penalty_of_one_s_own():
+    bunch = decoys(32, masked=range(16))
+    model = regularized(penalty=OwnPenalty(), mask_role="attend", lambda_=1.0).fit(bunch)
+    assert model.history_["train_penalty"].iloc[-1] > 0
 
 
 def test_nested_parameters():

@@ -162,6 +162,8 @@ def test_a_fit_is_done_once_and_comes_back_as_it_was(tmp_path, monkeypatch, as_p
 
     monkeypatch.setattr(type(first), "fit", refuse)
     again = fit(memory)
+    loud = fit_once(Training(network(verbose=1, n_threads=2), bunch, bunch.target, {}), memory)
+    assert (loud.verbose, loud.n_threads, again.verbose, again.n_threads) == (1, 2, 0, None)
     for other in (first, again):
         np.testing.assert_array_equal(weights_of(other), weights_of(fresh))
         assert other.history_.drop(columns="seconds").equals(fresh.history_.drop(columns="seconds"))
