@@ -15,6 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from api_reference import ROOMS  # noqa: E402
 
 import sklearn_shortcuts  # noqa: E402
+from benchmarks import _regularization_tables as regularization_tables  # noqa: E402
 from benchmarks.region_sensitivity_calibration import summarize  # noqa: E402
 
 project = "sklearn-shortcuts"
@@ -31,7 +32,9 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "examples", "templates", "generated/calibration.rst"]
+INCLUDED = ("calibration", "explanation_regularization", "covid_age_study")  # by pages of the user guide
+MISSING = "The results are not part of this build."
+exclude_patterns = ["_build", "examples", "templates", *(f"generated/{name}.rst" for name in INCLUDED)]
 suppress_warnings = ["config.cache"]  # the gallery keeps a function in its configuration
 templates_path = ["templates"]
 html_theme = "pydata_sphinx_theme"
@@ -87,7 +90,7 @@ def write_api_pages():
 def write_calibration():
     """Write what the page on region sensitivity shows of the calibration benchmark, if its results are there."""
     table, figure = (HERE / "images" / f"region_sensitivity_calibration.{kind}" for kind in ("csv", "png"))
-    lines = ["The results of the benchmark are not part of this build."]
+    lines = [MISSING]
     if table.exists() and figure.exists():
         summary = summarize(pd.read_csv(table)).round(2)
         summary.to_csv(HERE / "generated" / "calibration_summary.csv")
@@ -112,6 +115,54 @@ def write_calibration():
     _write(HERE / "generated" / "calibration.rst", [*lines, ""])
 
 
+def write_explanation_regularization():
+    """Write the tables of the benchmark of explanation regularization, if its results are there."""
+    generated, results = HERE / "generated", HERE / "images" / "explanation_regularization.csv"
+    lines = [MISSING]
+    if results.exists():
+        cells = pd.read_csv(results)
+        regularization_tables.bars(cells).to_csv(generated / "explanation_regularization_bars.csv", index=False)
+        lines = [
+            ".. csv-table:: What is promised of the default and of few exemplars, and whether it holds. Studies "
+            "without decoys are shown beside, their verdicts in brackets.",
+            "   :file: ../generated/explanation_regularization_bars.csv",
+            "   :header-rows: 1",
+            "",
+        ]
+        for number, (study, table) in enumerate(regularization_tables.summarize(cells).groupby("study", sort=False)):
+            name = f"explanation_regularization_{study}.csv"
+            table.drop(columns="study").to_csv(generated / name, index=False)
+            n_seeds = cells.loc[cells["study"] == study, "seed"].nunique()
+            lines += [
+                f".. dropdown:: {study}, {n_seeds} seed{'s' * (n_seeds > 1)}",
+                *["   :open:"] * (number == 0),
+                "",
+                "   .. csv-table::",
+                f"      :file: ../generated/{name}",
+                "      :header-rows: 1",
+                "",
+            ]
+    _write(generated / "explanation_regularization.rst", [*lines, ""])
+
+
+def write_covid_age_study():
+    """Write table and figure of the Covid/age study on real radiographs, if they are there."""
+    table, figure = (HERE / "images" / f"covid_age_study.{kind}" for kind in ("csv", "png"))
+    lines = [MISSING]
+    if table.exists() and figure.exists():
+        lines = [
+            ".. csv-table:: Real radiographs, mean and standard deviation over seeds.",
+            f"   :file: ../images/{table.name}",
+            "   :header-rows: 1",
+            "",
+            f".. figure:: ../images/{figure.name}",
+            "   :alt: Activation precision, accuracy with exchanged surroundings and AUC of flipped groups per model",
+            "",
+            "   One point per seed, their mean as a bar.",
+        ]
+    _write(HERE / "generated" / "covid_age_study.rst", [*lines, ""])
+
+
 def _write(path, lines):
     text = "\n".join(lines)
     if not path.exists() or path.read_text() != text:  # an unchanged page is not built again
@@ -120,3 +171,5 @@ def _write(path, lines):
 
 write_api_pages()
 write_calibration()
+write_explanation_regularization()
+write_covid_age_study()

@@ -26,7 +26,7 @@ METRICS = {
     "accuracy": "accuracy",
     "activation_precision": "activation precision",
     "chance": "chance",
-    "zero_maps": "zero maps",
+    "zero_maps": "share of zero maps",
     "region_swap_accuracy": "accuracy, surroundings exchanged",
     "flipped_auc": "AUC, flipped groups",
 }
