@@ -1,7 +1,5 @@
 """The strength of a penalty that was not given as a number."""
 
-import contextlib
-
 import numpy as np
 import torch
 from skorch.callbacks import Callback
@@ -71,13 +69,9 @@ def measure(net, reader, term):
             batch = net.prepare(given)
             if net.needs_input_grad:
                 batch["X"].requires_grad_()
-            net._set_training(True)
-            with term.watch(net.module_) if hasattr(term, "watch") else contextlib.nullcontext():
-                logits = net.infer(batch["X"])
-            losses = net._losses(logits, batch, training=True)
-            batch.update(logits=logits, losses=losses, epoch=len(net.history))
+            batch = net.forward_training(batch)
             values, counted = term.raw(net.module_, batch)
-            sums += [float(part.detach()[counted].sum()) for part in (losses, values)]
+            sums += [float(part.detach()[counted].sum()) for part in (batch["losses"], values)]
             n_rows += int(counted.sum())
             if n_rows >= _ROWS:
                 break

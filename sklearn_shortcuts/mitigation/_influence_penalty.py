@@ -1,5 +1,7 @@
 """Right for better reasons: pixels of the wrong region without influence on the weights."""
 
+import contextlib
+
 import torch
 from sklearn.utils._param_validation import StrOptions
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -112,9 +114,9 @@ class _SmallInfluence:
         self.kind = kind
 
     def watch(self, module):
-        """Let the forward pass be differentiated; raise before it if that cannot be done three times."""
+        """Raise before the forward pass if it could not be differentiated three times."""
         self._check(module)
-        return fast_second_derivatives()
+        return contextlib.nullcontext()
 
     def __call__(self, module, batch):
         self._check(module)

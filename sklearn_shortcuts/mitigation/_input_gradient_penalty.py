@@ -4,7 +4,6 @@ import torch
 from sklearn.utils._param_validation import StrOptions
 
 from ..neural import Penalty
-from ..neural._second_derivatives import fast_second_derivatives
 from ._log_probabilities import SCORES, masked_scores
 
 _EPS = 1e-12
@@ -101,8 +100,8 @@ class InputGradientPenalty(Penalty):
         Returns
         -------
         callable
-            Called as ``penalty(module, batch)`` after a forward pass, best under its ``watch(module)``; gives one
-            value per row, shape (n,), 0 for rows without a mask.
+            Called as ``penalty(module, batch)`` after a forward pass; gives one value per row, shape (n,), 0 for rows
+            without a mask.
         """
         self._validate_params()
         return _SmallInputGradients(self.scores, self.distance, kind)
@@ -113,10 +112,6 @@ class _SmallInputGradients:
         self.scores = scores
         self.distance = distance
         self.kind = kind
-
-    def watch(self, module):
-        """Let the forward pass be cheap to differentiate twice."""
-        return fast_second_derivatives()
 
     def __call__(self, module, batch):
         X, logits = batch["X"], batch["logits"]

@@ -160,8 +160,36 @@ class ClassifierNet(NeuralNet):
             raise _StopTraining from error
 
     def train_step_single(self, batch, **fit_params):
+        batch = self.forward_training(self.prepare(batch, training=True))
+        logits, losses = batch["logits"], batch["losses"]
+        total = losses
+        if self.penalty_ is not None:
+            penalties = _one_per_row(self.penalty_(self.module_, batch), logits, "penalty")
+            total = losses + penalties
+            self.history.record_batch("train_criterion", _weighted_mean(losses, batch).item())
+            self.history.record_batch("train_penalty", _weighted_mean(penalties, batch).item())
+        loss = self._finite(_weighted_mean(total, batch), "training")
+        if self.needs_input_grad:
+            # The gradient of the loss by the images is of no use to anybody, and the first layer is large.
+            loss.backward(inputs=[weight for _, weight in self.get_all_learnable_params() if weight.requires_grad])
+        else:
+            loss.backward()
+        return {"loss": loss.detach(), "y_pred": logits.detach()}
+
+    def forward_training(self, batch):
+        """Run the forward pass of a training step, differentiable as the penalty needs it and watched by it.
+
+        Parameters
+        ----------
+        batch : dict
+            What :meth:`prepare` gives.
+
+        Returns
+        -------
+        dict
+            The same with ``"logits"``, ``"losses"`` (the criterion's) and ``"epoch"`` added, as penalties get it.
+        """
         self._set_training(True)
-        batch = self.prepare(batch, training=True)
         with contextlib.ExitStack() as around:
             if self.needs_input_grad:
                 around.enter_context(fast_second_derivatives())
@@ -169,17 +197,7 @@ class ClassifierNet(NeuralNet):
                 around.enter_context(self.penalty_.watch(self.module_))
             logits = self.infer(batch["X"])
         losses = self._losses(logits, batch, training=True)
-        total = losses
-        if self.penalty_ is not None:
-            batch.update(logits=logits, losses=losses, epoch=len(self.history))
-            penalties = _one_per_row(self.penalty_(self.module_, batch), logits, "penalty")
-            total = losses + penalties
-            self.history.record_batch("train_criterion", _weighted_mean(losses, batch).item())
-            self.history.record_batch("train_penalty", _weighted_mean(penalties, batch).item())
-        loss = self._finite(_weighted_mean(total, batch), "training")
-        # The images may ask for gradients too; that of the loss is of no use to anybody, and the first layer is large.
-        loss.backward(inputs=[weight for _, weight in self.get_all_learnable_params() if weight.requires_grad])
-        return {"loss": loss.detach(), "y_pred": logits.detach()}
+        return {**batch, "logits": logits, "losses": losses, "epoch": len(self.history)}
 
     def validation_step(self, batch, **fit_params):
         self._set_training(False)

@@ -1,8 +1,12 @@
 """Networks and batches that the tests of penalties on maps share."""
 
+import contextlib
+
 import numpy as np
 import torch
 from torch import nn
+
+from sklearn_shortcuts.neural._second_derivatives import fast_second_derivatives
 
 
 def smooth_cnn(n_outputs=3, n_channels=1, n_axes=2, norm=False):
@@ -49,8 +53,12 @@ def make_batch(n_outputs=3, n_channels=1, n_axes=2, size=8, n_rows=5, kind="mult
 
 
 def penalize(built, module, batch):
-    """Values of a built penalty after a watched forward pass."""
-    with built.watch(module):
+    """Values of a built penalty after a forward pass as in training."""
+    with contextlib.ExitStack() as around:
+        if batch["X"].requires_grad:
+            around.enter_context(fast_second_derivatives())
+        if hasattr(built, "watch"):
+            around.enter_context(built.watch(module))
         logits = module(batch["X"])
     return built(module, {**batch, "logits": logits, "losses": logits.new_zeros(len(logits))})
 
