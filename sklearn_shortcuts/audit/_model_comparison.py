@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import Interval, validate_params
 
+from .._random_state import draw_seed, make_random_state
 from ..images import ImageBunch
 from ..metrics import holm_correction
-from ..metrics._counterfactual import REMOVAL_CONSTRAINTS, make_rng
+from ..metrics._counterfactual import REMOVAL_CONSTRAINTS
 from ..metrics._region_rows import as_bunch
 from ..metrics._region_swap import EXCHANGE_CONSTRAINTS
 from ._model_metrics import (
@@ -203,8 +204,8 @@ def compare_models(
     flipped_rows = None if flipped is None else _flipped_rows(flipped)
     reasons = _impossible(fitted, bunch, y, explainer, flipped_rows)
     wanted = _choose(metrics, reasons)
-    rng = make_rng(random_state)
-    swap_seed, seed = (int(rng.randint(np.iinfo(np.int32).max)) for _ in range(2))
+    rng = make_random_state(random_state)
+    swap_seed, seed = (draw_seed(rng) for _ in range(2))
     _check_classes(models)
 
     measured = dict(plain_metrics(fitted, X, y, groups, wanted))

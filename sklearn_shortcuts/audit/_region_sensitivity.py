@@ -8,8 +8,8 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from .._random_state import draw_seed, make_random_state
 from ..neural import NeuralImageClassifier
-from ..neural._runtime import draw_seed, make_random_state
 from ..preprocessing import ROIMasker
 from ._embedding_similarity import embedding_map, find_embedder, similarity_table
 from ._folds import make_folds, number_patients

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from sklearn.utils._param_validation import validate_params
 
-from ..neural._runtime import draw_seed, make_random_state
+from .._random_state import draw_seed, make_random_state
 from ..preprocessing import ROIMasker
 from ._coalitions import Regions, as_bunch, coalition_rows, make_filling
 from ._subject import resolve_subject

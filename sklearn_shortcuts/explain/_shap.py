@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..neural._runtime import draw_seed, make_random_state
+from .._random_state import draw_seed, make_random_state
 from ._collect import collect_maps
 from ._shap_engines import GradientEngine, PartitionEngine
 from ._subject import resolve_subject

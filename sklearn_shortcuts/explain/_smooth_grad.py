@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from ..neural._runtime import draw_seed, make_random_state
+from .._random_state import draw_seed, make_random_state
 from ._collect import collect_maps
 from ._gradients import (
     NON_NEGATIVE,

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from .._random_state import make_random_state
 from ._delong import AUCComponents
 from ._inputs import SCORE_CONSTRAINTS, check_scores
 
@@ -165,8 +165,7 @@ def auc_limits(auc, standard_error, n_pairs, confidence_level):
 
 def _bootstrap(positive, scores, group_index, components, n_resamples, random_state):
     """Areas of samples of groups, drawn with replacement within the strata of groups."""
-    # None must not draw from NumPy's global state, as check_random_state would.
-    rng = np.random.RandomState() if random_state is None else check_random_state(random_state)
+    rng = make_random_state(random_state)
     kind = components.has_positive + 2 * components.has_negative
     strata = [groups for label in (1, 2, 3) if len(groups := np.flatnonzero(kind == label))]
     order = np.argsort(scores, kind="stable")

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 
+from .._random_state import draw_seed, make_random_state
 from ._label_scores import evaluation_target, label_scores
 from ._macro_auc import MacroAUC
 from ._region_removal import remove_regions
@@ -151,7 +151,7 @@ def region_swap_accuracy(
     >>> score.original, round(score.value, 1)
     (1.0, 0.5)
     """
-    rows, rng = RegionRows(X, masks, groups, mask_role), make_rng(random_state)
+    rows, rng = RegionRows(X, masks, groups, mask_role), make_random_state(random_state)
     y = rows.labels(y)
     original = right_share(estimator.predict(rows.as_given(rows.bunch)), y).mean()
     scores = swap_scores(estimator, rows, y, how=how, content=content, mask_role=mask_role, n_draws=n_draws, rng=rng)
@@ -234,7 +234,7 @@ def flip_rate(
     >>> flip_rate(model, X, y, masks=np.tile([0, 0, 0, 1], (200, 1)), random_state=0).value
     1.0
     """
-    rows, rng = RegionRows(X, masks, groups, mask_role), make_rng(random_state)
+    rows, rng = RegionRows(X, masks, groups, mask_role), make_random_state(random_state)
     y = rows.labels(y, needed=False)
     scores = flip_scores(estimator, rows, y, how=how, content=content, mask_role=mask_role, n_draws=n_draws, rng=rng)
     return _mean_score(rows, scores, None, confidence_level, n_resamples, rng)
@@ -323,7 +323,7 @@ def region_removal_auc(
     >>> score.original, score.value < 0.7
     (1.0, True)
     """
-    rows, rng = RegionRows(X, masks, groups, mask_role), make_rng(random_state)
+    rows, rng = RegionRows(X, masks, groups, mask_role), make_random_state(random_state)
     target = evaluation_target(rows.labels(y), estimator)
     removed = removal_scores(estimator, rows, target, fill=fill, blur_sigma=blur_sigma, mask_role=mask_role, rng=rng)
     original = label_scores(estimator, rows.as_given(rows.bunch), target)
@@ -335,11 +335,6 @@ def region_removal_auc(
 
 
 # -- scores of rows, for this file and for scorers ---------------------------------------------------------------------
-def make_rng(random_state):
-    """Give a generator that is never NumPy's global one, as ``check_random_state(None)`` would be."""
-    return np.random.RandomState() if random_state is None else check_random_state(random_state)
-
-
 def right_share(predicted, expected):
     """Give the share of labels that are as expected, per row: 0 or 1 for classes."""
     predicted, expected = np.asarray(predicted), np.asarray(expected)
@@ -364,7 +359,7 @@ def flip_scores(estimator, rows, y, **exchange):
 
 def removal_scores(estimator, rows, target, *, fill, blur_sigma, mask_role, rng):
     """Give the scores of rows whose regions are filled."""
-    seed = int(rng.randint(np.iinfo(np.int32).max))
+    seed = draw_seed(rng)
     filled = remove_regions(rows.bunch, fill=fill, blur_sigma=blur_sigma, mask_role=mask_role, seed=seed)
     return label_scores(estimator, rows.as_given(filled), target)
 

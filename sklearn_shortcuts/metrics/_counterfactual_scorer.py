@@ -4,8 +4,9 @@ from numbers import Integral
 
 from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints, validate_params
 
+from .._random_state import make_random_state
 from ..images import ImageBunch
-from ._counterfactual import REMOVAL_CONSTRAINTS, flip_scores, make_rng, removal_scores, swap_scores
+from ._counterfactual import REMOVAL_CONSTRAINTS, flip_scores, removal_scores, swap_scores
 from ._label_scores import evaluation_target
 from ._macro_auc import MacroAUC
 from ._region_rows import RegionRows
@@ -125,7 +126,7 @@ class CounterfactualScorer:
                 f"'masks', not {type(X).__name__}"
             )
         options = self.options
-        rows, rng = RegionRows(X, None, None, options["mask_role"]), make_rng(self.random_state)
+        rows, rng = RegionRows(X, None, None, options["mask_role"]), make_random_state(self.random_state)
         if self.metric == "region_removal_auc":
             target = evaluation_target(rows.labels(y), estimator)
             scores = removal_scores(estimator, rows, target, rng=rng, **options)

@@ -6,9 +6,9 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 from scipy.ndimage import distance_transform_edt
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from .._random_state import make_random_state
 from ..images._sources import RowView
 from ._region_rows import as_bunch, as_region, has_region
 
@@ -109,8 +109,7 @@ def swap_regions(
     if labels is None and "target" in bunch.fields:
         labels = bunch.get("target")
     found = has_region(bunch, mask_role)
-    # None must not draw from NumPy's global state, as check_random_state would.
-    rng = np.random.RandomState() if random_state is None else check_random_state(random_state)
+    rng = make_random_state(random_state)
     donors = np.arange(len(bunch))
     donors[found] = draw_donors(bunch, labels, found, how, rng)
     return with_donors(bunch, donors, content, mask_role).with_fields(donor=np.where(found, donors, -1))

@@ -1,5 +1,7 @@
 """What the penalties on class activation maps have in common."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from sklearn.utils._param_validation import StrOptions
 
@@ -50,7 +52,7 @@ class CAMPenalty(Penalty):
         return MapRecipe(*(self._choice(name) for name in ("layer", "score", "cam", "relu")), kind)
 
 
-class MaskedMapPenalty:
+class MaskedMapPenalty(ABC):
     """Built form of a penalty that compares the maps of the forward pass with masks.
 
     Derived classes say in :meth:`compare` how.
@@ -68,6 +70,7 @@ class MaskedMapPenalty:
         """Record the layer during the forward pass."""
         return self.recorded.watch(module)
 
+    @abstractmethod
     def compare(self, maps, masks):
         """Give one value per row.
 
@@ -83,7 +86,6 @@ class MaskedMapPenalty:
         Tensor of shape (n,)
             Values.
         """
-        raise NotImplementedError
 
     def __call__(self, module, batch):
         masks, annotated = masks_by_class(batch)

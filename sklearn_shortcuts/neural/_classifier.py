@@ -11,11 +11,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from .._random_state import draw_seed, make_random_state
 from ._batches import RowReader
 from ._inputs import check_images, is_scaled
 from ._persistence import PersistenceMixin
 from ._prediction import PredictionMixin
-from ._runtime import draw_seed, make_random_state, own_random_state, parameter_dtype, resolve_device
+from ._runtime import own_random_state, parameter_dtype, resolve_device
 from ._split import hold_out
 from ._statistics import channel_statistics, imagenet_statistics
 from ._targets import TargetEncoding, check_target

@@ -3,7 +3,6 @@
 import contextlib
 import threading
 
-import numpy as np
 import torch
 
 # torch draws initial weights and dropout masks from one generator per process. Fits that run in threads take turns,
@@ -65,17 +64,3 @@ def own_random_state(seed, device):
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-def make_random_state(random_state):
-    """Turn the ``random_state`` parameter into a generator of seeds that is never NumPy's global one."""
-    if random_state is None:
-        return np.random.RandomState()
-    if isinstance(random_state, np.random.RandomState):
-        return random_state
-    return np.random.RandomState(random_state)
-
-
-def draw_seed(generator):
-    """Draw one seed from a ``RandomState``."""
-    return int(generator.randint(np.iinfo(np.int32).max))

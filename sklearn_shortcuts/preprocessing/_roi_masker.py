@@ -5,10 +5,10 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._random_state import draw_seed, make_random_state
 from ..images import ImageBunch
 from ..images._array_rows import bunch_of_arrays
 from ..images._sources import MappedRows, RowView
@@ -191,9 +191,8 @@ class ROIMasker(TransformerMixin, BaseEstimator):
         """
         check_segmenter(self.segmenter)
         self._rows(X, masks, reset=True)
-        # None must not draw from NumPy's global state, as check_random_state would.
-        rng = np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
-        self.seed_ = int(rng.randint(np.iinfo(np.int32).max))
+        rng = make_random_state(self.random_state)
+        self.seed_ = draw_seed(rng)
         return self
 
     def transform(self, X, masks=None):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_shortcuts.neural._runtime import draw_seed, make_random_state, own_random_state, resolve_device
+from sklearn_shortcuts._random_state import draw_seed, make_random_state
+from sklearn_shortcuts.neural._runtime import own_random_state, resolve_device
 
 CPU = torch.device("cpu")
 
