@@ -4,6 +4,7 @@ import torch
 from sklearn.utils._param_validation import StrOptions, validate_params
 from torch import nn
 
+from ..neural._structure import main_output
 from ._capture import LayerRecorder
 from ._formulas import absolute_map, as_map, grad_cam_map, grad_cam_plus_plus_map, hires_cam_map, upsample
 from ._targets import select_scores
@@ -100,7 +101,7 @@ def differentiable_cam(
     with torch.enable_grad():
         with recorder.watch(module):
             logits = module(X)
-        logits = logits[0] if isinstance(logits, tuple) else logits
+        logits = main_output(logits)
         gradient = recorder.gradient(select_scores(logits, target, kind).sum(), create_graph=True)
         with torch.autocast(X.device.type, enabled=False):  # products of gradients need float32
             parts = [_at_least_float32(as_map(part, X.shape[2:])) for part in (recorder.activation, gradient)]

@@ -5,7 +5,7 @@ import threading
 import torch
 from torch import nn
 
-from ..neural._structure import find_head
+from ..neural._structure import find_head, main_output
 from ._formulas import as_map
 from ._modes import explaining
 
@@ -92,7 +92,7 @@ def find_layer(module, example):
     finally:
         for hook in hooks:
             hook.remove()
-    outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+    outputs = main_output(outputs)
     candidates = [
         (name, output)
         for name, layer, output in _before_head(module, finished)

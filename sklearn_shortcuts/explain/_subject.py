@@ -15,7 +15,7 @@ from ..images import ImageBunch
 from ..neural._batches import BatchLoader, RowReader
 from ..neural._inputs import Rows
 from ..neural._net import ordered
-from ..neural._structure import find_stem
+from ..neural._structure import find_stem, main_output
 from ..neural._training import row_fields
 from ._modes import explaining
 
@@ -108,7 +108,7 @@ class Subject:
         """
         with torch.autocast(X.device.type, torch.bfloat16, enabled=self.autocast):
             logits = (self.module if module is None else module)(X)
-        logits = logits[0] if isinstance(logits, tuple) else logits
+        logits = main_output(logits)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(X):
             got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ValueError(f"the network must give outputs of shape (n, n_outputs); for {len(X)} rows it gave {got}")

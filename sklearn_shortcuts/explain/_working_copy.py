@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_weights
 
+from ..neural._structure import main_output
 from ._capture import LayerRecorder
 
 
@@ -79,7 +80,7 @@ def _trace(network, example, layer):
     finally:
         for hook in hooks:
             hook.remove()
-    logits = logits[0] if isinstance(logits, tuple) else logits
+    logits = main_output(logits)
     once = [pair for pair in pairs if uses[pair[0]] == uses[pair[1]] == 1]
     return once, (logits, recorder.activation.detach())
 

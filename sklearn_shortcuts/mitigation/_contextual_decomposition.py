@@ -7,6 +7,7 @@ gives two that add up to its output. There is one rule per kind of operation.
 import torch
 import torch.nn.functional as F
 
+from ..neural._structure import main_output
 from ._batch_statistics import running_statistics
 
 
@@ -46,14 +47,13 @@ def decompose(module, part, rest):
     """
     try:
         with running_statistics(module):
-            outputs = module(_Sum.of(part, rest))
+            outputs = main_output(module(_Sum.of(part, rest)))
     except _NoRule as error:
         raise ValueError(
             f"contextual decomposition has no rule for {error}{_where(error, module)}; known are convolution, linear, "
             f"ReLU, pooling, dropout, flatten, batch and group normalization, one after the other. Use "
             f"InputGradientPenalty for other networks"
         ) from error
-    outputs = outputs[0] if isinstance(outputs, tuple) else outputs
     return outputs.part, outputs.rest
 
 

@@ -6,6 +6,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..neural import CrossEntropy, Penalty
+from ..neural._structure import main_output
 
 FILLS = ("exchange", "swap", "noise", "mean", "shuffle")
 
@@ -125,7 +126,7 @@ class _Counterexamples:
         # Batch normalization cannot train on one row: another one keeps it company.
         given = copied if len(copied) > 1 else torch.cat([copied, (copied + 1) % len(copies)])
         logits = module(copies[given])
-        logits = (logits[0] if isinstance(logits, tuple) else logits).to(penalties.dtype)
+        logits = main_output(logits).to(penalties.dtype)
         losses = self._losses(logits, batch, given % len(images), labels)[: len(copied)]
         n_copies = changed.reshape(self.n_copies, -1).sum(0)
         return penalties.index_add(0, copied % len(images), losses) / n_copies.clamp(min=1)

@@ -9,6 +9,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ..neural import Penalty
 from ..neural._second_derivatives import fast_second_derivatives
+from ..neural._structure import main_output
 from ._batch_statistics import running_statistics
 from ._log_probabilities import SCORES, cross_entropies, masked_scores
 
@@ -128,7 +129,7 @@ class _SmallInfluence:
         if self.statistics == "evaluation":
             with running_statistics(module), fast_second_derivatives():
                 logits = module(X)
-            logits = (logits[0] if isinstance(logits, tuple) else logits).to(X.dtype)
+            logits = main_output(logits).to(X.dtype)
         losses = cross_entropies(logits, batch["y"], self.kind)
         gradients = torch.autograd.grad(losses.sum(), weights, create_graph=True, allow_unused=True)
         total = sum(gradient.sum() for gradient in gradients if gradient is not None)

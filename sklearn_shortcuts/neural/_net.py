@@ -10,6 +10,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring
 
 from ._batches import BatchLoader
 from ._second_derivatives import fast_second_derivatives
+from ._structure import main_output
 
 
 class ClassifierNet(NeuralNet):
@@ -257,9 +258,7 @@ class ClassifierNet(NeuralNet):
 
     def infer(self, x, **fit_params):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
-            logits = self.module_(x)
-        if isinstance(logits, tuple):  # networks with auxiliary heads give the main one first
-            logits = logits[0]
+            logits = main_output(self.module_(x))
         return logits.to(self.dtype)
 
     def outputs(self, reader, function=None):

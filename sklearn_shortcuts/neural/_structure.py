@@ -6,6 +6,11 @@ from torch.nn.modules.conv import _ConvNd
 _CONTAINERS = ("features", "encoder", "layers", "blocks", "trunk_output")
 
 
+def main_output(outputs):
+    """Give the logits among what a network returns: networks with auxiliary heads give the main one first."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
 def find_head(module):
     """Find the layer that gives the outputs.
 
