@@ -56,7 +56,6 @@ def phantom_study(seed, *, shortcut, n_train=400, n_test=500, max_epochs=15):
         mask_role="avoid",
         refine_lr=1e-3,
         refine_epochs=max_epochs,
-        exchange="place",
     )
 
 
@@ -100,7 +99,6 @@ def patch_study(seed, folder, *, n_train=None, max_epochs=15):
         mask_role="avoid",
         refine_lr=1e-3,
         refine_epochs=max_epochs,
-        exchange="place",
     )
 
 
@@ -144,7 +142,6 @@ def age_study(seed, folder, *, n_train=None, max_epochs=15):
         mask_role="attend",
         refine_lr=1e-3,
         refine_epochs=max_epochs,
-        exchange="place",
     )
 
 

@@ -100,7 +100,6 @@ def _make_study(images, y, roi, rng, corner, n_train, n_test, network, refine_ep
         mask_role="avoid",
         refine_lr=1e-3 if isinstance(network.module, FlatCNN) else network.lr,
         refine_epochs=refine_epochs,
-        exchange="region",
     )
 
 

@@ -18,7 +18,7 @@ from sklearn_shortcuts.preprocessing import ROIMasker
 
 from ._decoy_networks import FlatCNN
 
-DEFAULT = "RRR (default)"
+DEFAULT = "counterexamples (default)"
 FEW_EXEMPLARS = ("eXBL repaired, 1 pair", "eXBL repaired, 5 pairs")
 
 
@@ -60,7 +60,7 @@ class Method:
         return estimator.fit(rows, rows.target)
 
 
-def _with_penalty(penalty="rrr", **settings):
+def _with_penalty(penalty, **settings):
     def make(study):
         return ExplanationRegularizedClassifier(
             study.network,
@@ -80,7 +80,7 @@ def _longer(study):
 
 
 def _from_scratch(study):
-    return ExplanationRegularizedClassifier(_longer(study), mask_role=study.mask_role, refine=False)
+    return ExplanationRegularizedClassifier(_longer(study), penalty="rrr", mask_role=study.mask_role, refine=False)
 
 
 def _masked(study):
@@ -105,10 +105,10 @@ def _small_rows(study):
 METHODS = {
     "unrefined": Method(lambda study: clone(study.network), refines=False),
     "clean data": Method(_longer, refines=False, clean=True),
-    "lambda = 0": Method(_with_penalty(lambda_=0)),
-    DEFAULT: Method(_with_penalty()),
+    "lambda = 0": Method(_with_penalty("rrr", lambda_=0)),
+    DEFAULT: Method(_with_penalty("counterexamples")),
+    "RRR": Method(_with_penalty("rrr")),
     "RRR from scratch": Method(_from_scratch, refines=False),
-    "counterexamples": Method(_with_penalty("counterexamples")),
     "ROIMasker": Method(_masked, refines=False),
     "RRR Grad-CAM published": Method(_with_penalty(GradCAMPenalty("published"))),
     "RRR Grad-CAM repaired": Method(_with_penalty("rrr_grad_cam")),

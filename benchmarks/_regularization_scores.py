@@ -30,16 +30,15 @@ def rate(model, study, *, clean=False):
     """
     correlated = study.clean_test if clean else study.correlated
     decorrelated = study.clean_test if clean else study.decorrelated
-    rows = study.exchangeable(study.correlated)
-    exchange = {"content": study.exchange, "mask_role": study.mask_role, "random_state": 0}
+    exchange = {"mask_role": study.mask_role, "random_state": 0}
     some = correlated[:_MAPS]
     precision = activation_precision(grad_cam(model, some), some.roi)
     return {
         "in_distribution": model.score(correlated, correlated.target),
         "decorrelated": model.score(decorrelated, decorrelated.target),
         "decorrelated_auc": _auc(model, decorrelated),
-        "region_swap": region_swap_accuracy(model, rows, **exchange).value,
-        "flip_rate": flip_rate(model, rows, **exchange).value,
+        "region_swap": region_swap_accuracy(model, study.correlated, **exchange).value,
+        "flip_rate": flip_rate(model, study.correlated, **exchange).value,
         "activation_precision": precision.value,
         "chance": precision.chance,
         "zero_maps": precision.n_zero,

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from sklearn_shortcuts.images import ImageBunch
 from sklearn_shortcuts.neural import NeuralImageClassifier
 
@@ -33,8 +31,6 @@ class ShortcutStudy:
         Learning rate of whatever goes on from the trained network.
     refine_epochs : int
         Epochs of the same.
-    exchange : {"place", "region"}
-        How regions are exchanged between rows, see :func:`~sklearn_shortcuts.metrics.swap_regions`.
     """
 
     train: ImageBunch
@@ -46,15 +42,3 @@ class ShortcutStudy:
     mask_role: str
     refine_lr: float
     refine_epochs: int
-    exchange: str
-
-    def exchangeable(self, bunch):
-        """Give the rows with a mask in each, so that artifacts can be exchanged with their absence.
-
-        Rows without an artifact get the mask of a row, drawn at random, that has one.
-        """
-        masks = np.array(bunch.masks)
-        empty = ~masks.any(axis=(1, 2))
-        donors = np.random.default_rng(0).choice(np.flatnonzero(~empty), size=int(empty.sum()))
-        masks[empty] = masks[donors]
-        return bunch.with_fields(masks=masks)

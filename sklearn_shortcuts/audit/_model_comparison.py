@@ -93,7 +93,7 @@ def compare_models(
     flipped=None,
     reference=None,
     mask_role="avoid",
-    content="place",
+    content="auto",
     n_draws=5,
     fill="mean",
     confidence_level=0.95,
@@ -135,8 +135,8 @@ def compare_models(
         trained further for as long without its penalty.
     mask_role : {"avoid", "attend"}, default="avoid"
         Whether masks show what must not matter or what should: exchanged or filled is the mask, or all but the mask.
-    content : {"place", "region"}, default="place"
-        What exchanged regions show (see :func:`~sklearn_shortcuts.metrics.swap_regions`).
+    content : {"auto", "exchange", "place", "region"}, default="auto"
+        What is exchanged (see :func:`~sklearn_shortcuts.metrics.swap_regions`).
     n_draws : int, default=5
         Exchanges over which "region_swap_accuracy" and "flip_rate" are averaged.
     fill : {"zero", "mean", "noise", "shuffle", "blur"} or float, default="mean"

@@ -13,7 +13,7 @@ from ..metrics import (
     saliency_iou,
     wrong_reason_score,
 )
-from ..metrics._counterfactual import flip_scores, removal_scores, right_share, swap_scores
+from ..metrics._counterfactual import flip_scores, removal_scores, right_share, rows_to_exchange, swap_scores
 from ..metrics._label_scores import evaluation_target, label_scores
 from ..metrics._macro_auc import MacroAUC
 from ..metrics._region_rows import RegionRows
@@ -205,22 +205,24 @@ def region_metrics(models, X, y, masks, groups, wanted, seed, *, mask_role, cont
     """
     if not set(REGION) & set(wanted):
         return
-    rows = RegionRows(X, masks, groups, mask_role)
-    y, n_rows = rows.labels(y), len(rows.found)
+    rows = rows_to_exchange(X, masks, groups, content, mask_role)
+    labels, n_rows = rows.labels(y), len(rows.found)
     exchange = {"content": content, "mask_role": mask_role, "n_draws": n_draws}
     for name, measure, how in (
         ("region_swap_accuracy", swap_scores, "any"),
         ("flip_rate", flip_scores, "other_class"),
     ):
         if name in wanted:
-            scores = [measure(m, rows, y, how=how, rng=np.random.RandomState(seed), **exchange) for m in models]
+            scores = [measure(m, rows, labels, how=how, rng=np.random.RandomState(seed), **exchange) for m in models]
             yield name, ShareMetric(np.stack(scores, axis=1), rows.groups, n_rows)
     if "region_removal_auc" in wanted:
-        target = evaluation_target(y, models[0])
+        rows = RegionRows(X, masks, groups, mask_role)
+        labels = rows.labels(y)
+        target = evaluation_target(labels, models[0])
         removal = {"fill": fill, "blur_sigma": 0.0625, "mask_role": mask_role}
         scores = [removal_scores(m, rows, target, rng=np.random.RandomState(seed), **removal) for m in models]
         areas = _areas(target, np.stack(scores), rows.groups)
-        yield "region_removal_auc", AreaMetric(areas, rows.groups, len(y), n_rows)
+        yield "region_removal_auc", AreaMetric(areas, rows.groups, len(labels), n_rows)
 
 
 def saliency_metrics(models, X, bunch, wanted, explainer):

@@ -11,7 +11,7 @@ from ._label_scores import evaluation_target, label_scores
 from ._macro_auc import MacroAUC
 from ._region_removal import remove_regions
 from ._region_rows import RegionRows
-from ._region_swap import EXCHANGE_CONSTRAINTS, draw_donors, with_donors
+from ._region_swap import EXCHANGE_CONSTRAINTS, draw_donors, exchanges_absence, with_donors
 from ._row_means import RowMeans
 
 _SWAPS = {
@@ -47,11 +47,11 @@ class CounterfactualScore:
     original : float or None
         The same score of the same rows as they are; None for a flip rate, which compares with them.
     n_used : int
-        Rows with a region.
+        Rows that it was measured on.
     n_missing : int
         Rows without a mask, which are left out.
     n_empty : int
-        Rows whose region is empty, which are left out.
+        Rows that are left out because their region is empty; always 0 where an artifact is exchanged with its absence.
     n_groups : int
         Patients among the rows used; ``n_used`` where none are known.
     scores : ndarray of shape (n,) or None
@@ -82,7 +82,7 @@ def region_swap_accuracy(
     masks=None,
     groups=None,
     how="any",
-    content="place",
+    content="auto",
     mask_role="avoid",
     n_draws=5,
     confidence_level=0.95,
@@ -98,7 +98,7 @@ def region_swap_accuracy(
     estimator : fitted classifier
         Model with ``predict``. It is given a bunch where ``X`` is one and an array of the shape of ``X`` otherwise.
     X : ImageBunch or array-like of shape (n, H, W), (n, C, H, W), (n, C, T) or (n, n_features)
-        Rows; those without a region are left out and counted.
+        Rows; those that take no part in an exchange are left out and counted.
     y : array-like of shape (n,) or (n, n_labels), default=None
         Labels; by default the bunch's field ``target``.
     masks : array-like of shape (n, H, W), (n, T) or (n, n_features), default=None
@@ -108,8 +108,9 @@ def region_swap_accuracy(
         image of the same patient.
     how : {"other_class", "any"}, default="any"
         Which rows content comes from.
-    content : {"place", "region"}, default="place"
-        The other row's pixels at the same places, or what its own region shows (see :func:`swap_regions`).
+    content : {"auto", "exchange", "place", "region"}, default="auto"
+        What is exchanged (see :func:`swap_regions`). "auto" also exchanges an artifact with its absence, for which rows
+        without it need an empty mask, unless ``mask_role`` is "attend".
     mask_role : {"avoid", "attend"}, default="avoid"
         Whether the region is the mask or all but the mask.
     n_draws : int, default=5
@@ -151,7 +152,7 @@ def region_swap_accuracy(
     >>> score.original, round(score.value, 1)
     (1.0, 0.5)
     """
-    rows, rng = RegionRows(X, masks, groups, mask_role), make_random_state(random_state)
+    rows, rng = rows_to_exchange(X, masks, groups, content, mask_role), make_random_state(random_state)
     y = rows.labels(y)
     original = right_share(estimator.predict(rows.as_given(rows.bunch)), y).mean()
     scores = swap_scores(estimator, rows, y, how=how, content=content, mask_role=mask_role, n_draws=n_draws, rng=rng)
@@ -167,7 +168,7 @@ def flip_rate(
     masks=None,
     groups=None,
     how="other_class",
-    content="place",
+    content="auto",
     mask_role="avoid",
     n_draws=5,
     confidence_level=0.95,
@@ -191,8 +192,9 @@ def flip_rate(
         image of the same patient.
     how : {"other_class", "any"}, default="other_class"
         Which rows content comes from. With "any", much of it is like the row's own.
-    content : {"place", "region"}, default="place"
-        The other row's pixels at the same places, or what its own region shows (see :func:`swap_regions`).
+    content : {"auto", "exchange", "place", "region"}, default="auto"
+        What is exchanged (see :func:`swap_regions`). "auto" also exchanges an artifact with its absence, for which rows
+        without it need an empty mask, unless ``mask_role`` is "attend".
     mask_role : {"avoid", "attend"}, default="avoid"
         Whether the region is the mask or all but the mask.
     n_draws : int, default=5
@@ -234,7 +236,7 @@ def flip_rate(
     >>> flip_rate(model, X, y, masks=np.tile([0, 0, 0, 1], (200, 1)), random_state=0).value
     1.0
     """
-    rows, rng = RegionRows(X, masks, groups, mask_role), make_random_state(random_state)
+    rows, rng = rows_to_exchange(X, masks, groups, content, mask_role), make_random_state(random_state)
     y = rows.labels(y, needed=False)
     scores = flip_scores(estimator, rows, y, how=how, content=content, mask_role=mask_role, n_draws=n_draws, rng=rng)
     return _mean_score(rows, scores, None, confidence_level, n_resamples, rng)
@@ -335,6 +337,11 @@ def region_removal_auc(
 
 
 # -- scores of rows, for this file and for scorers ---------------------------------------------------------------------
+def rows_to_exchange(X, masks, groups, content, mask_role):
+    """Give the rows that take part in an exchange."""
+    return RegionRows(X, masks, groups, mask_role, keep_empty=exchanges_absence(content, mask_role))
+
+
 def right_share(predicted, expected):
     """Give the share of labels that are as expected, per row: 0 or 1 for classes."""
     predicted, expected = np.asarray(predicted), np.asarray(expected)

@@ -6,13 +6,13 @@ from sklearn.utils._param_validation import StrOptions, validate_parameter_const
 
 from .._random_state import make_random_state
 from ..images import ImageBunch
-from ._counterfactual import REMOVAL_CONSTRAINTS, flip_scores, removal_scores, swap_scores
+from ._counterfactual import REMOVAL_CONSTRAINTS, flip_scores, removal_scores, rows_to_exchange, swap_scores
 from ._label_scores import evaluation_target
 from ._macro_auc import MacroAUC
 from ._region_rows import RegionRows
 from ._region_swap import EXCHANGE_CONSTRAINTS
 
-_EXCHANGE = {"content": "place", "mask_role": "avoid", "n_draws": 5}
+_EXCHANGE = {"content": "auto", "mask_role": "avoid", "n_draws": 5}
 _DEFAULTS = {
     "region_swap_accuracy": {"how": "any", **_EXCHANGE},
     "flip_rate": {"how": "other_class", **_EXCHANGE},
@@ -44,8 +44,8 @@ def make_counterfactual_scorer(metric="region_swap_accuracy", *, random_state=0,
     -------
     callable
         ``scorer(estimator, X, y=None) -> float`` for the ``scoring`` of ``GridSearchCV``, ``cross_validate`` and the
-        like, where ``X`` is an :class:`~sklearn_shortcuts.images.ImageBunch` with masks. Rows without a region do
-        not count. It can be pickled.
+        like, where ``X`` is an :class:`~sklearn_shortcuts.images.ImageBunch` with masks. Rows without a mask do not
+        count, those with an empty one only in exchanges. It can be pickled.
 
     Raises
     ------
@@ -125,12 +125,13 @@ class CounterfactualScorer:
                 f"a scorer of {self.metric} needs the masks with the rows: X must be an ImageBunch with the field "
                 f"'masks', not {type(X).__name__}"
             )
-        options = self.options
-        rows, rng = RegionRows(X, None, None, options["mask_role"]), make_random_state(self.random_state)
+        options, rng = self.options, make_random_state(self.random_state)
         if self.metric == "region_removal_auc":
+            rows = RegionRows(X, None, None, options["mask_role"])
             target = evaluation_target(rows.labels(y), estimator)
             scores = removal_scores(estimator, rows, target, rng=rng, **options)
             return float(MacroAUC(target.positive, scores[None], target.label_names).auc[0])
+        rows = rows_to_exchange(X, None, None, options["content"], options["mask_role"])
         if self.metric == "flip_rate":
             return -float(flip_scores(estimator, rows, rows.labels(y, needed=False), rng=rng, **options).mean())
         return float(swap_scores(estimator, rows, rows.labels(y), rng=rng, **options).mean())

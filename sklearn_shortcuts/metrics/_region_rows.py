@@ -66,7 +66,7 @@ def has_region(bunch, mask_role):
 
 
 class RegionRows:
-    """The rows that have a region, in the form in which an estimator takes them.
+    """The rows whose region is changed, in the form in which an estimator takes them.
 
     Parameters
     ----------
@@ -76,20 +76,22 @@ class RegionRows:
         In place of the bunch's fields.
     mask_role : {"avoid", "attend"}
         What the masks show.
+    keep_empty : bool, default=False
+        Whether rows whose region is empty belong to them.
 
     Attributes
     ----------
     bunch : ImageBunch
-        Rows with a region.
+        These rows.
     found : ndarray of bool of shape (n,)
-        Which of all rows these are.
+        Which of all rows they are.
     n_missing, n_empty : int
         Rows left out because they have no mask, or an empty region.
     groups : ndarray of shape (n_used,) or None
         Patients.
     """
 
-    def __init__(self, X, masks, groups, mask_role):
+    def __init__(self, X, masks, groups, mask_role, *, keep_empty=False):
         bunch, self._row_shape = as_bunch(X, masks, groups)
         self.found = has_region(bunch, mask_role)
         self.n_missing = int((~bunch.has_mask).sum())
@@ -98,6 +100,8 @@ class RegionRows:
             raise ValueError(
                 f"no row has a region: {self.n_missing} rows have no mask, and the region of {self.n_empty} is empty"
             )
+        if keep_empty:
+            self.found, self.n_empty = bunch.has_mask.copy(), 0
         self._target = bunch.get("target") if "target" in bunch.fields else None
         self.bunch = bunch[self.found]
         self.groups = np.asarray(self.bunch.get("groups")) if "groups" in self.bunch.fields else None
@@ -112,7 +116,7 @@ class RegionRows:
         return bunch if self._row_shape is None else np.asarray(bunch).reshape(len(bunch), *self._row_shape)
 
     def labels(self, y, *, needed=True):
-        """Give the labels of the rows with a region, or the bunch's where none are given; tables stay tables."""
+        """Give the labels of these rows, or the bunch's where none are given; tables stay tables."""
         y = self._target if y is None else y
         if y is None:
             if needed:

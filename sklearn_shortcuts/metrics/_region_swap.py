@@ -16,7 +16,7 @@ _TRIES = 20  # rounds of drawing before the rows that may be drawn are listed on
 
 EXCHANGE_CONSTRAINTS = {
     "how": [StrOptions({"other_class", "any"})],
-    "content": [StrOptions({"place", "region"})],
+    "content": [StrOptions({"auto", "exchange", "place", "region"})],
     "mask_role": [StrOptions({"avoid", "attend"})],
     "n_draws": [Interval(Integral, 1, None, closed="left")],
 }
@@ -39,14 +39,15 @@ def swap_regions(
     labels=None,
     groups=None,
     how="other_class",
-    content="place",
+    content="auto",
     mask_role="avoid",
     random_state=None,
 ):
     """Exchange what a region shows between rows, to see whether a model goes by it.
 
     Every row that has a region gets another one, its donor, drawn at random and with replacement; its pixels inside the
-    region become the donor's. Pixels outside, labels and all fields stay as they are.
+    region become the donor's. Pixels outside, labels and all fields stay as they are. An artifact that some rows show
+    and others do not is exchanged with its absence, too, where the masks of the others are empty.
 
     Parameters
     ----------
@@ -61,14 +62,19 @@ def swap_regions(
         Patients; by default the bunch's field. A donor is never of the same patient.
     how : {"other_class", "any"}, default="other_class"
         Which rows may be donors.
-    content : {"place", "region"}, default="place"
+    content : {"auto", "exchange", "place", "region"}, default="auto"
         What a row receives:
 
+        - "exchange": the donor's pixels at the places of both regions, the row's own and the donor's: whatever artifact
+          the donor has, the row then has, and no other one. Rows with an empty mask, which says that they are free of
+          the artifact, give and receive as well;
         - "place": the donor's pixels at the places of the row's own region, whatever the donor's mask. For regions at
-          the same place in all rows, and for whole backgrounds.
+          the same place in all rows, and for whole backgrounds;
         - "region": what the donor's own region shows, moved to the row's region: the smallest box around the one is
           laid on that around the other, corner on corner, and each pixel takes the nearest one there that belongs to
-          the donor's region. Equal shapes are copied as they are. For markers that lie elsewhere in every row.
+          the donor's region. Equal shapes are copied as they are. For markers that every row has, each elsewhere;
+        - "auto": "exchange" if ``mask_role`` is "avoid", and "place" if it is "attend", so that a row keeps its right
+          region whole.
     mask_role : {"avoid", "attend"}, default="avoid"
         What the masks show: "avoid" a region that must not matter, which is exchanged, or "attend" the one that should,
         around which everything is exchanged.
@@ -79,7 +85,8 @@ def swap_regions(
     -------
     ImageBunch
         Lazy bunch of all rows with their fields and one more, ``donor``: number of the row that each got its region
-        from, -1 for rows without a region, which stay as they are.
+        from, -1 for rows that take no part and stay as they are: those without a mask, and with "place" and "region"
+        those whose region is empty.
 
     Raises
     ------
@@ -108,14 +115,23 @@ def swap_regions(
     bunch, _ = as_bunch(X, masks, groups)
     if labels is None and "target" in bunch.fields:
         labels = bunch.get("target")
-    found = has_region(bunch, mask_role)
+    taking_part = has_region(bunch, mask_role)
+    if not taking_part.any():
+        raise ValueError("no row has a region: all masks are missing or empty")
+    if exchanges_absence(content, mask_role):
+        taking_part = bunch.has_mask
     rng = make_random_state(random_state)
     donors = np.arange(len(bunch))
-    donors[found] = draw_donors(bunch, labels, found, how, rng)
-    return with_donors(bunch, donors, content, mask_role).with_fields(donor=np.where(found, donors, -1))
+    donors[taking_part] = draw_donors(bunch, labels, taking_part, how, rng)
+    return with_donors(bunch, donors, content, mask_role).with_fields(donor=np.where(taking_part, donors, -1))
 
 
-def draw_donors(bunch, labels, found, how, rng, numbers=None):
+def exchanges_absence(content, mask_role):
+    """Tell whether rows with an empty mask take part in an exchange."""
+    return content == "exchange" or (content == "auto" and mask_role == "avoid")
+
+
+def draw_donors(bunch, labels, taking_part, how, rng, numbers=None):
     """Draw the row that each row gets its region from.
 
     Parameters
@@ -124,8 +140,8 @@ def draw_donors(bunch, labels, found, how, rng, numbers=None):
         Rows, with patients if it has the field ``groups``.
     labels : array-like of shape (n,) or (n, n_labels) or None
         Classes.
-    found : ndarray of bool of shape (n,)
-        Rows that give and receive.
+    taking_part : ndarray of bool of shape (n,)
+        Rows that give and receive; at least one.
     how : {"other_class", "any"}
         Which rows may be donors.
     rng : RandomState
@@ -135,12 +151,10 @@ def draw_donors(bunch, labels, found, how, rng, numbers=None):
 
     Returns
     -------
-    ndarray of int of shape (found.sum(),)
+    ndarray of int of shape (taking_part.sum(),)
         Row numbers of donors, uniform over all that each row may have.
     """
-    rows = np.flatnonzero(found)
-    if len(rows) == 0:
-        raise ValueError("no row has a region: all masks are missing or empty")
+    rows = np.flatnonzero(taking_part)
     numbers = rows if numbers is None else numbers[rows]
     n_rows = len(rows)
     patients = pd.factorize(np.asarray(bunch.get("groups"))[rows])[0] if "groups" in bunch.fields else np.arange(n_rows)
@@ -180,7 +194,7 @@ def with_donors(bunch, donors, content, mask_role):
         Rows with masks.
     donors : ndarray of int of shape (n,)
         Row that each row's region comes from; the row itself to leave it as it is.
-    content : {"place", "region"}
+    content : {"auto", "exchange", "place", "region"}
         What a row receives.
     mask_role : {"avoid", "attend"}
         What the masks show.
@@ -190,10 +204,12 @@ def with_donors(bunch, donors, content, mask_role):
     ImageBunch
         Same rows and fields.
     """
+    if content == "auto":
+        content = "exchange" if exchanges_absence(content, mask_role) else "place"
     given = {"donor_images": RowView(bunch.images, donors)}
-    if content == "region":
+    if content != "place":
         given["donor_masks"] = RowView(bunch.get("masks"), donors)
-    exchange = RegionExchange(n_axes=1 if bunch.signal else 2, mask_role=mask_role)
+    exchange = RegionExchange(n_axes=1 if bunch.signal else 2, mask_role=mask_role, content=content)
     return bunch.with_images(bunch.with_fields(**given).map_images(exchange, ("masks", *given)).images)
 
 
@@ -207,10 +223,13 @@ class RegionExchange:
         Number of axes of a mask.
     mask_role : {"avoid", "attend"}
         What the masks show.
+    content : {"exchange", "place", "region"}
+        What a row receives.
     """
 
     n_axes: int
     mask_role: str
+    content: str
 
     def __call__(self, images, masks, donor_images, donor_masks=None):
         """Exchange regions.
@@ -220,7 +239,7 @@ class RegionExchange:
         images, donor_images : ndarray of shape (n, ..., *spatial)
             Rows and their donors; not changed.
         masks, donor_masks : ndarray of shape (n, *spatial)
-            Their masks. Without those of the donors pixels come from the same places.
+            Their masks; those of the donors are not needed for ``content="place"``.
 
         Returns
         -------
@@ -231,9 +250,11 @@ class RegionExchange:
         planes = images.reshape(len(images), -1, *spatial)
         donor_planes = donor_images.reshape(len(images), -1, *spatial)
         inside = as_region(masks, self.mask_role)
-        if donor_masks is None:
+        donor_inside = None if self.content == "place" else as_region(donor_masks, self.mask_role)
+        if self.content == "exchange":
+            inside = inside | donor_inside
+        if self.content != "region":
             return np.where(inside[:, None], donor_planes, planes).reshape(images.shape)
-        donor_inside = as_region(donor_masks, self.mask_role)
         result = planes.copy()
         for row in np.flatnonzero(inside.reshape(len(inside), -1).any(axis=1)):
             _transport(donor_planes[row], donor_inside[row], result[row], inside[row])

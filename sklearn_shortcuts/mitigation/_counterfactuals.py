@@ -34,17 +34,13 @@ def counterfactual_table(models, annotations, y, mask_role, used):
         One row per model: ``accuracy``, ``region_swap_accuracy``, ``flip_rate``, ``noise_fill_accuracy``, ``n_rows``.
     """
     rng = np.random.RandomState(0)
-    rows = used[annotations.annotated[used]]
-    if len(rows) > _MOST_ROWS:
-        rows = np.sort(rng.permutation(rows)[:_MOST_ROWS])
+    rows = _choose_rows(annotations, mask_role, used, rng)
     labels = np.asarray(y)[rows]
     masks = _own_masks(annotations, rows, labels, next(iter(models.values())))
     bunch = annotations.bunch[rows].with_fields(masks=masks, groups=None, target=None)
-    # What lies around a right region is exchanged at its place; a marker may lie elsewhere in every row.
-    content = "place" if mask_role == "attend" else "region"
     several = len(np.unique(labels, axis=0)) > 1
-    options = {"labels": labels, "how": "other_class" if several else "any", "content": content}
-    swapped = swap_regions(bunch, mask_role=mask_role, random_state=rng, **options) if len(rows) > 1 else None
+    options = {"labels": labels, "how": "other_class" if several else "any", "mask_role": mask_role}
+    swapped = swap_regions(bunch, random_state=rng, **options) if len(rows) > 1 else None
     filled = bunch.map_images(NoiseFill(1 if bunch.signal else 2, mask_role, 0), ("masks",), with_rows=True)
     table = {}
     for name, model in models.items():
@@ -58,6 +54,17 @@ def counterfactual_table(models, annotations, y, mask_role, used):
             "n_rows": len(rows),
         }
     return pd.DataFrame(table.values(), index=pd.Index(table, name="model"))
+
+
+def _choose_rows(annotations, mask_role, used, rng):
+    """Rows to exchange regions between, not too many; those known to be free of a wrong region are among them."""
+    rows = used[annotations.annotated[used]]
+    others = np.array([], dtype=rows.dtype)
+    if mask_role == "avoid" and not annotations.per_class:  # an empty mask of a class says nothing of it
+        others = used[annotations.known[used] & ~annotations.annotated[used]]
+    n_others = min(len(others), max(_MOST_ROWS // 2, _MOST_ROWS - len(rows)))
+    parts = ((rows, _MOST_ROWS - n_others), (others, n_others))
+    return np.sort(np.concatenate([part if len(part) <= n else rng.permutation(part)[:n] for part, n in parts]))
 
 
 def _own_masks(annotations, rows, labels, classifier):

@@ -36,13 +36,12 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
     ----------
     estimator : NeuralImageClassifier or Pipeline that ends in one, default=None
         What is trained; a copy is used. By default ``NeuralImageClassifier()``.
-    penalty : str or Penalty, default="rrr"
-        What is added to the loss: an object, or a name that stands for one with its defaults. Names are "rrr"
-        (:class:`InputGradientPenalty`), "rrr_grad_cam" (:class:`GradCAMPenalty`), "exbl"
-        (:class:`ExemplarTripletPenalty`), "hint" (:class:`HINTPenalty`), "cdep"
-        (:class:`ContextualDecompositionPenalty`), "rbr" (:class:`InfluencePenalty`), "counterexamples"
-        (:class:`CounterexampleAugmentation`) and "distance" (:class:`DistancePenalty`). One of your own may say what
-        its masks mean by a class attribute ``mask_role``.
+    penalty : str or Penalty, default="counterexamples"
+        What is added to the loss: an object, or a name that stands for one with its defaults. Names are
+        "counterexamples" (:class:`CounterexampleAugmentation`), "rrr" (:class:`InputGradientPenalty`), "rrr_grad_cam"
+        (:class:`GradCAMPenalty`), "exbl" (:class:`ExemplarTripletPenalty`), "hint" (:class:`HINTPenalty`), "cdep"
+        (:class:`ContextualDecompositionPenalty`), "rbr" (:class:`InfluencePenalty`) and "distance"
+        (:class:`DistancePenalty`). One of your own may say what its masks mean by a class attribute ``mask_role``.
     lambda_ : float or "auto", default="auto"
         Strength of the penalty, which is a mean over the rows with a mask. 0 is training under the same budget with
         the same random numbers but without penalty: what a mitigation must be compared with. "auto" is the penalty's
@@ -92,8 +91,10 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         Strength that was used; NaN if "auto" could not be found because the penalty never counted.
     counterfactuals_ : DataFrame or None
         Per model ("unrefined" and "refined", or "regularized"): ``accuracy``, ``region_swap_accuracy`` with the wrong
-        regions exchanged between classes, ``flip_rate`` of predictions in this, and ``noise_fill_accuracy`` with
-        noise in their place, on ``n_rows`` training rows that have a mask, at most 500. None without masks.
+        regions exchanged between classes (also with their absence, see
+        :func:`~sklearn_shortcuts.metrics.swap_regions`), ``flip_rate`` of predictions in this, and
+        ``noise_fill_accuracy`` with noise in their place, on ``n_rows`` training rows that have a mask, at most 500.
+        None without masks.
     classes_ : ndarray of shape (n_classes,) or (n_labels, 2)
         Classes.
     label_names_ : ndarray of shape (n_labels,) or None
@@ -183,7 +184,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         self,
         estimator=None,
         *,
-        penalty="rrr",
+        penalty="counterexamples",
         lambda_="auto",
         mask_role="avoid",
         mask_field="masks",

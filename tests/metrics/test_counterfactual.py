@@ -1,5 +1,7 @@
 """Scores after exchanging or removing regions, for models of which it is known what they read."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_shortcuts.images import ImageBunch
-from sklearn_shortcuts.metrics import auc_interval, flip_rate, region_removal_auc, region_swap_accuracy
+from sklearn_shortcuts.metrics import (
+    auc_interval,
+    flip_rate,
+    make_counterfactual_scorer,
+    region_removal_auc,
+    region_swap_accuracy,
+)
 from sklearn_shortcuts.preprocessing import ROIMasker
 from tests.audit.planted import flatten
 from tests.metrics.readers import INSIDE, OUTSIDE, Reader, make_rows
@@ -65,7 +73,10 @@ def test_scores_are_averages_over_draws_of_the_rows():
     assert (score.low, score.high) == (again.low, again.high)
 
 
-@pytest.mark.parametrize("measure", [region_swap_accuracy, flip_rate, region_removal_auc])
+@pytest.mark.parametrize(
+    "measure",
+    [partial(region_swap_accuracy, content="place"), partial(flip_rate, content="region"), region_removal_auc],
+)
 def test_rows_without_a_region_are_left_out_and_counted(measure):
     bunch, _ = make_rows(n=30, noise=0.3)
     masks = list(np.asarray(bunch.masks))
@@ -79,6 +90,26 @@ def test_rows_without_a_region_are_left_out_and_counted(measure):
     if score.scores is not None:
         np.testing.assert_array_equal(score.scores[kept], alone.scores)
         assert np.isnan(score.scores[[3, 4, 9]]).all()
+
+
+def test_an_artifact_is_exchanged_with_its_absence():
+    """Who goes by its presence passes unless rows without it take part."""
+    shown = np.repeat([1, 0], 20)
+    images = np.zeros((40, 8, 8))
+    masks = np.zeros((40, 8, 8), dtype=bool)
+    masks[shown == 1, :3, :3] = True
+    images[masks] = 1
+    bunch = ImageBunch(images, masks=masks, target=shown)
+    assert flip_rate(Reader(INSIDE), bunch, random_state=0).value == 1
+    score = region_swap_accuracy(Reader(INSIDE), bunch, n_draws=200, random_state=0)
+    assert score.value == pytest.approx(19 / 39, abs=0.01)
+    assert (score.n_used, score.n_empty) == (40, 0)
+    assert make_counterfactual_scorer()(Reader(INSIDE), bunch) == pytest.approx(19 / 39, abs=0.1)
+    for content in ("place", "region"):
+        passed = region_swap_accuracy(Reader(INSIDE), bunch, content=content, random_state=0)
+        assert (passed.value, passed.n_used, passed.n_empty) == (1, 20, 20)
+    everywhere = region_swap_accuracy(Reader(INSIDE), bunch.with_fields(masks=masks[:1].repeat(40, 0)), n_draws=200)
+    assert everywhere.value == pytest.approx(19 / 39, abs=0.01)
 
 
 def test_rows_that_are_left_out_need_no_label():

@@ -22,19 +22,24 @@ def numbered(n=6, shape=(5, 6), **fields):
 
 
 @pytest.mark.parametrize("how", ["any", "other_class"])
-@pytest.mark.parametrize("mask_role", ["avoid", "attend"])
-def test_pixels_of_the_region_come_from_the_donor(how, mask_role):
+@pytest.mark.parametrize(
+    ("mask_role", "content"),
+    [("avoid", "place"), ("attend", "place"), ("attend", "auto"), ("avoid", "auto"), ("attend", "exchange")],
+)
+def test_pixels_of_the_region_come_from_the_donor(how, mask_role, content):
     rng = np.random.default_rng(0)
     images, masks, y = rng.random((20, 5, 6)), rng.random((20, 5, 6)) < 0.4, np.arange(20) % 3
     before = images.copy()
     swapped = swap_regions(
-        ImageBunch(images, masks=masks, target=y, note=y), how=how, mask_role=mask_role, random_state=1
+        ImageBunch(images, masks=masks, target=y, note=y), how=how, mask_role=mask_role, content=content, random_state=1
     )
     result = np.asarray(swapped)
     for row, donor in enumerate(swapped.donor):
         assert donor != row
         assert how == "any" or y[donor] != y[row]
-        region = masks[row] if mask_role == "avoid" else ~masks[row]
+        regions = masks if mask_role == "avoid" else ~masks
+        both = (mask_role, content) in (("avoid", "auto"), ("attend", "exchange"))
+        region = regions[row] | regions[donor] if both else regions[row]
         np.testing.assert_array_equal(result[row][region], before[donor][region])
         np.testing.assert_array_equal(result[row][~region], before[row][~region])
     np.testing.assert_array_equal(images, before)
@@ -46,7 +51,7 @@ def test_rows_without_a_region_stay_and_are_no_donors():
     masks = list(np.ones((8, 5, 6), dtype=bool))
     masks[2], masks[5] = None, np.zeros((5, 6))
     bunch = numbered(8, masks=masks)
-    swapped = swap_regions(bunch, how="any", random_state=0)
+    swapped = swap_regions(bunch, how="any", content="place", random_state=0)
     assert (swapped.donor == -1).nonzero()[0].tolist() == [2, 5]
     assert not np.isin(swapped.donor, [2, 5]).any()
     np.testing.assert_array_equal(np.asarray(swapped)[[2, 5]], np.asarray(bunch)[[2, 5]])
@@ -55,8 +60,24 @@ def test_rows_without_a_region_stay_and_are_no_donors():
     assert swapped.has_mask.tolist() == bunch.has_mask.tolist()
 
 
+def test_rows_with_an_empty_mask_exchange_and_rows_without_a_mask_do_not():
+    masks = list(np.zeros((40, 5, 6), dtype=bool))
+    for row in range(0, 40, 2):
+        masks[row][row % 5, row % 6] = True
+    masks[7] = None
+    bunch = numbered(40, masks=masks)
+    swapped = swap_regions(bunch, how="any", random_state=0)
+    assert (swapped.donor == -1).nonzero()[0].tolist() == [7]
+    assert 7 not in swapped.donor
+    assert np.isin(swapped.donor, np.arange(1, 40, 2)).any()
+    images = np.asarray(bunch)
+    for row, donor in enumerate(swapped.donor):
+        region = np.zeros((5, 6), dtype=bool) if donor < 0 else masks[row] | masks[donor]
+        np.testing.assert_array_equal(swapped[row], np.where(region, images[donor], images[row]))
+
+
 @pytest.mark.parametrize(("shape", "spatial"), [((4, 7), (7,)), ((3, 5, 6), (5, 6)), ((5, 6), (5, 6))])
-@pytest.mark.parametrize("content", ["place", "region"])
+@pytest.mark.parametrize("content", ["exchange", "place", "region"])
 def test_signals_and_channels(shape, spatial, content):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (10, *shape)).astype(np.uint8)

@@ -65,7 +65,7 @@ def test_agrees_with_the_public_scores():
     told = np.random.default_rng(0).integers(0, 2, 60)
     bunch = decoys(60, told=told)
     table = table_of(bunch)
-    options = {"how": "other_class", "content": "region", "n_draws": 50, "random_state": 0}
+    options = {"how": "other_class", "n_draws": 50, "random_state": 0}
     swapped = region_swap_accuracy(ByPatch(), bunch, **options)
     assert table["accuracy"] == swapped.original
     assert table["region_swap_accuracy"] == pytest.approx(swapped.value, abs=0.15)
@@ -86,6 +86,41 @@ def test_only_rows_with_a_mask_that_were_trained_on():
 
 def test_many_rows_are_sampled():
     assert table_of(decoys(600))["n_rows"] == 500
+
+
+class CountMarks:
+    """Goes by whether there is a mark, and notes how many rows show one."""
+
+    classes_ = np.array([0, 1])
+
+    def __init__(self):
+        self.counts = []
+
+    def predict(self, X):
+        shown = np.asarray(X)[:, :3, :3].max((1, 2)) > 5
+        self.counts.append(int(shown.sum()))
+        return shown.astype(int)
+
+
+@pytest.mark.parametrize(("n_marked", "n_free", "expected"), [(40, 30, 40), (20, 700, 20), (700, 20, 480)])
+def test_a_mark_is_exchanged_with_its_absence(n_marked, n_free, expected):
+    y = np.repeat([1, 0], [n_marked, n_free])
+    images = np.random.default_rng(0).normal(size=(len(y), 12, 12))
+    masks = np.zeros(images.shape, dtype=bool)
+    masks[:n_marked, :3, :3] = True
+    images[masks] = 9
+    model = CountMarks()
+    table = table_of(ImageBunch(images, masks=masks, target=y), {"model": model})
+    assert table["n_rows"] == min(500, len(y))
+    assert (table["accuracy"], table["region_swap_accuracy"], table["flip_rate"]) == (1, 0, 1)
+    assert model.counts[0] == expected
+
+
+def test_around_a_right_region_empty_masks_are_left_out():
+    bunch = decoys(40)
+    masks = ~bunch.masks
+    masks[:5] = False
+    assert table_of(bunch.with_fields(masks=masks), mask_role="attend")["n_rows"] == 35
 
 
 def test_of_one_class_regions_are_exchanged_all_the_same():
