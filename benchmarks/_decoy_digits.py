@@ -98,7 +98,7 @@ def _make_study(images, y, roi, rng, corner, n_train, n_test, network, refine_ep
         clean_test=_bunch(images[test], y[test], np.zeros(images[test].shape, dtype=bool), roi),
         network=network,
         mask_role="avoid",
-        refine_lr=1e-3 if isinstance(network.module, FlatCNN) else network.lr,
+        refine_lr=1e-3 if isinstance(network.module, FlatCNN) else 2e-3,
         refine_epochs=refine_epochs,
     )
 
