@@ -123,13 +123,13 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
     ``chance``, or for a third of its epochs.
 
     Which penalty: gradients are small wherever the network is flat, also at both states of a mark that is either there
-    or not. Input gradients suit wrong regions whose content varies continuously; for marks that rows show or do not
-    show, take "counterexamples", with empty masks for the rows without.
+    or not. Input gradients suit wrong regions whose content varies continuously. "counterexamples" suit these and marks
+    that rows show or do not show, with empty masks for the rows without.
 
-    What published recipes do on digits with a decoy patch, where clean data give an accuracy of 0.90 without the
-    association and untreated networks 0.51: Grad-CAM penalties at the last layer and HINT 0.43 to 0.46, with prettier
-    maps; exemplars compared by maps that are not normalized 0.52. Their repaired forms are the defaults here. Refining
-    with input gradients gives 0.89, but without gradient clipping 0.67.
+    Published recipes often give prettier maps and the same network: Grad-CAM penalties at the last layer, HINT, and
+    exemplars compared by maps that are not normalized leave the accuracy without the association where it was. Their
+    repaired forms are the defaults here; the user guide has the table of a benchmark. Penalties on gradients need the
+    gradient clipping.
 
     Do not select ``lambda_`` by accuracy on rows that have the shortcut: the best is then 0. Use
     ``make_counterfactual_scorer("region_swap_accuracy")``.
