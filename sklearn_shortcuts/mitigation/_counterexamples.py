@@ -7,6 +7,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..neural import CrossEntropy, Penalty
 from ..neural._structure import main_output
+from ._class_masks import masks_by_class
 
 FILLS = ("exchange", "swap", "noise", "mean", "shuffle")
 
@@ -40,7 +41,7 @@ class CounterexampleAugmentation(Penalty):
     Notes
     -----
     With one mask per class the mask of a row's own class is filled; with one per label that of one label at random, and
-    only that label's cross-entropy counts.
+    only that label's cross-entropy counts. An empty one says nothing of its class or label, also with "exchange".
 
     ``lambda_="auto"`` means 1 for this penalty: the copies then count as much as the originals.
 
@@ -114,9 +115,10 @@ class _Counterexamples:
         self.kind = kind
 
     def __call__(self, module, batch):
-        images, known = batch["X"].detach(), batch["has_mask"].bool()
+        images = batch["X"].detach()
         penalties = batch["logits"].new_zeros(len(images))
-        masks = batch["masks"] >= 0.5
+        masks, known = masks_by_class(batch)
+        masks = masks >= 0.5
         labels = self._labels(masks, batch["y"]) if masks.ndim == images.ndim else None
         parts = [self._fill(images, masks, known, labels) for _ in range(self.n_copies)]
         copies, changed = (torch.cat(part) for part in zip(*parts))
@@ -149,14 +151,15 @@ class _Counterexamples:
     def _fill(self, images, masks, known, labels):
         """Copies of all rows of a batch, and which of them differ from their original."""
         rows = torch.arange(len(images), device=images.device)
-        region = masks if labels is None else masks[rows, labels]
-        region = region & known.reshape(-1, *[1] * (region.ndim - 1))
+        region, known_own = (masks, known[:, 0]) if labels is None else (masks[rows, labels], known[rows, labels])
+        region = region & known_own.reshape(-1, *[1] * (region.ndim - 1))
         donors = rows
         if self.fill in ("exchange", "swap"):
             donors = _donors(region.flatten(1).any(1), needy=self.fill == "exchange")
         if self.fill == "exchange":
             theirs = masks[donors] if labels is None else masks[donors, labels]
-            given = (known & known[donors]).reshape(-1, *[1] * (region.ndim - 1))
+            known_theirs = known[donors, 0 if labels is None else labels]
+            given = (known_own & known_theirs).reshape(-1, *[1] * (region.ndim - 1))
             region = region | (theirs & given)
         changed = region.flatten(1).any(1) & ((donors != rows) if self.fill in ("exchange", "swap") else True)
         inside = region[:, None]

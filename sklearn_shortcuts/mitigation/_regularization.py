@@ -72,8 +72,12 @@ class Regularization(Penalty):
 
     @property
     def uses_empty_masks(self):
-        """Whether a mask that marks nothing counts: it can say that a row is free of what is marked in others."""
-        return getattr(self.penalty, "uses_empty_masks", False) and not self.inverts
+        """Whether a mask that marks nothing counts: it can say that a row is free of what is marked in others.
+
+        Where a row has one mask per class, those that mark nothing are the missing ones.
+        """
+        one_per_row = tuple(self.mask_fields) == MASK_FIELDS
+        return getattr(self.penalty, "uses_empty_masks", False) and one_per_row and not self.inverts
 
     def build(self, n_samples, n_outputs, kind):
         """Make the callable, see :meth:`Penalty.build`."""

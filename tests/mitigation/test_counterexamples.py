@@ -217,6 +217,26 @@ def test_rows_without_a_marked_pixel_have_no_penalty_and_no_forward_pass():
     assert module.seen == []
 
 
+def test_an_empty_mask_of_a_class_says_nothing_of_it():
+    batch = make_batch(n_rows=6)
+    batch["has_mask"][:] = True
+    batch["y"] = torch.tensor([0, 0, 1, 1, 2, 0])
+    masks = batch["masks"][:, None].repeat(1, 3, 1, 1).double()
+    masks[:, :, 0, 0] = 1
+    masks[0, 0] = torch.nan  # of the row's own class
+    masks[5, 1:] = torch.nan  # of others
+    values, _ = penalize(CounterexampleAugmentation("exchange"), {**batch, "masks": masks})
+    assert (values > 0).tolist() == [False, True, True, True, True, True]
+    # Nor does it tell what another row gets: the region is the row's own then.
+    donors = {"masks": masks.clone(), "y": torch.tensor([0, 1, 1, 1, 1, 1])}
+    donors["masks"][1:, 0] = torch.nan
+    donors["masks"][0, 0] = 0
+    donors["masks"][0, 0, 2, 2] = 1
+    _, module = penalize(CounterexampleAugmentation("exchange"), {**batch, **donors})
+    changed = (module.seen[0][0] != batch["X"][0]).nonzero()[:, 1:].tolist()
+    assert changed == [[2, 2]]
+
+
 def test_of_masks_per_class_that_of_the_own_class_is_filled():
     batch = make_batch()
     batch["masks"] = torch.from_numpy(np.random.default_rng(1).random((5, 3, 8, 8)) < 0.3)

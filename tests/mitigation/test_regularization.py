@@ -78,6 +78,15 @@ def test_an_empty_mask_counts_where_the_penalty_says_so():
     assert term_of(penalty, mask_role="attend")(nn.Identity(), batch).tolist() == [1.0, 0.0, 1.0, 1.0, 0.0]
 
 
+def test_an_empty_mask_per_class_never_counts():
+    batch = batch_of(class_masks=torch.zeros(5, 3, 8, 8, dtype=torch.bool), has_class_masks=torch.ones(5).bool())
+    batch["class_masks"][0, 1, 2, 2] = True
+    penalty = Constant(value=1.0)
+    penalty.uses_empty_masks = True
+    term = term_of(penalty, mask_fields=("class_masks", "has_class_masks"))
+    assert term(nn.Identity(), batch).tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
+
+
 def test_masks_per_class_are_handed_over_as_masks_and_missing_ones_are_nan():
     batch = batch_of()
     masks = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.3
