@@ -20,6 +20,7 @@ from ..images._cache_key import cache_key
 from ..neural._runtime import resolve_device
 
 _NO_INFLUENCE = frozenset({"verbose", "n_threads", "warm_start"})
+_TOLD_OTHERWISE = frozenset({"_parameters", "_buffers", "_modules", "training"})
 _PACKAGE = __name__.partition(".")[0]
 _ROWS_AT_ONCE = 256
 
@@ -70,25 +71,39 @@ def fit_once(training, memory):
         If the classifier has parameters that cannot be pickled, so that nothing can be kept.
     """
     if memory is None:
-        return _fit("", training)
+        return _fit(training)
     memory = check_memory(os.fspath(memory) if hasattr(memory, "__fspath__") else memory)
     try:
         key = training_key(training)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         warnings.warn(
             f"memory: the fit of {type(training.classifier).__name__} cannot be kept, because a parameter cannot be "
-            f"pickled ({error})",
+            f"pickled ({error.args[0]})",
             UserWarning,
             stacklevel=4,
         )
-        return _fit("", training)
+        return _fit(training)
     # Only the key is hashed and noted by joblib; labels and patients leave no trace.
-    fitted = memory.cache(_fit, ignore=["training"])(key, training)
+    try:
+        fitted = memory.cache(_fit_whole, ignore=["training"])(key, training)
+    except _Interrupted as interruption:
+        (fitted,) = interruption.args
     return fitted.set_params(**{name: getattr(training.classifier, name) for name in _NO_INFLUENCE})
 
 
-def _fit(key, training):
+def _fit(training):
     return training.classifier.fit(training.bunch, training.y, **training.options)
+
+
+def _fit_whole(key, training):
+    fitted = _fit(training)
+    if fitted.net_.interrupted:
+        raise _Interrupted(fitted)
+    return fitted
+
+
+class _Interrupted(Exception):
+    """The user ended a training, whose result can be used but must not be kept."""
 
 
 def training_key(training):
@@ -117,7 +132,7 @@ def _describe(training):
     yield from _describe_parameters(classifier)
     yield f"{bunch.image_shape} {bunch.dtype.str}"
     yield from _describe_rows(bunch.images)
-    for name in ("has_mask", *training.fields):
+    for name in training.fields:
         yield name
         yield from _describe_rows(bunch.has_mask if name == "has_mask" else bunch.get(name))
     y = training.y
@@ -153,9 +168,14 @@ def _describe_parameters(classifier):
             continue
         yield name
         if isinstance(value, nn.Module):
-            yield from (_source(type(part)) for part in value.modules())
             yield repr(value)
-            yield from (joblib.hash(tensor.detach().cpu().float().numpy()) for tensor in value.state_dict().values())
+            for part in value.modules():
+                yield _source(type(part))
+                others = {name: one for name, one in vars(part).items() if name not in _TOLD_OTHERWISE}
+                yield joblib.hash({name: _comparable(one) for name, one in others.items()})
+            for name, tensor in (*value.named_parameters(), *value.named_buffers()):
+                yield f"{name} {tensor.dtype} {tensor.requires_grad}"
+                yield joblib.hash(_comparable(tensor))
         elif inspect.isclass(value) or inspect.isfunction(value):
             yield _source(value)
         elif hasattr(value, "get_params"):  # its parameters come by themselves
@@ -165,6 +185,11 @@ def _describe_parameters(classifier):
             yield f"{os.path.abspath(value)} {status.st_size} {status.st_mtime_ns}"
         else:
             yield joblib.hash(value)
+
+
+def _comparable(value):
+    """Values of a tensor, whose pickle is not always the same; anything else as it is."""
+    return value.detach().cpu().double().numpy() if isinstance(value, torch.Tensor) else value
 
 
 def _source(thing):

@@ -39,6 +39,7 @@ SAME = {
     "verbosity": {"classifier": network(verbose=1, n_threads=1, warm_start=True)},
     "y as a list": {"y": decoys(8).target.tolist()},
     "view": {"bunch": decoys(8)[np.arange(8)]},
+    "masks nobody asks for": {"bunch": decoys(8, masked=range(3))},
     "default spelled out": {"classifier": network(momentum=0.9)},
 }
 OTHER = {
@@ -53,6 +54,8 @@ OTHER = {
     "weights": {"sample_weight": np.arange(8.0)},
     "weights of the bunch": {"bunch": decoys(8).with_fields(sample_weight=np.ones(8))},
     "masks of the criterion": {"fields": ("masks",)},
+    "whether there is one": {"fields": ("has_mask",)},
+    "fewer of them": {"fields": ("has_mask",), "bunch": decoys(8, masked=range(3))},
 }
 
 
@@ -89,6 +92,21 @@ def test_weights_of_a_network_count():
     with torch.random.fork_rng(devices=[]):
         assert key(network(module=Net())) == key(network(module=Net()))
         assert key(network(module=Net())) != key(network(module=Net(0.25)))
+
+
+@pytest.mark.parametrize("scale", [2.0, torch.tensor([1.0, 2.0])])
+def test_what_a_network_keeps_besides_its_weights_counts(scale):
+    def scaled(scale):
+        module = Net()
+        module.scale = scale
+        return key(network(module=module))
+
+    with torch.random.fork_rng(devices=[]):
+        assert scaled(scale) == scaled(scale)
+        assert scaled(scale) != scaled(2 * scale)
+        frozen = Net()
+        frozen[1].weight.requires_grad_(False)
+        assert key(network(module=frozen)) != key(network(module=Net()))
 
 
 def test_code_of_a_class_outside_the_library_counts(tmp_path, monkeypatch):
