@@ -94,6 +94,18 @@ def gather_annotations(bunch, *, masks, class_masks, mask_field, needed_by):
     return _checked(Annotations(bunch, fields, annotated), needed_by)
 
 
+def check_number_of_masks(annotations, n_classes):
+    """Raise ValueError if rows have one mask per class, but not as many masks as there are classes or labels."""
+    if not annotations.per_class:
+        return
+    n_masks = annotations.bunch.get(CLASS_MASK_FIELDS[0]).shape[1]
+    if n_masks != n_classes:
+        raise ValueError(
+            f"class_masks has {n_masks} masks per row, but there are {n_classes} classes or labels; give one for each, "
+            f"an empty one where nothing is known"
+        )
+
+
 def _checked(annotations, needed_by):
     if needed_by is not None and not annotations.annotated.any():
         raise ValueError(

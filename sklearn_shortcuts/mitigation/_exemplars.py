@@ -4,12 +4,12 @@ import numpy as np
 
 from ..images import ImageBunch
 from ._regularization import MASK_FIELDS
-from ._suggest_exemplars import suggest_exemplars
+from ._suggest_exemplars import choose_exemplars
 
 N_PAIRS = 5
 
 
-def freeze_exemplars(penalty, exemplars, unrefined, annotations, y, mask_role):
+def freeze_exemplars(penalty, exemplars, unrefined, annotations, y, mask_role, used, before):
     """Give a penalty its exemplars, as the unrefined network explains them.
 
     Parameters
@@ -26,6 +26,10 @@ def freeze_exemplars(penalty, exemplars, unrefined, annotations, y, mask_role):
         Their labels.
     mask_role : {"avoid", "attend"}
         What the masks show.
+    used : ndarray of int
+        Rows that are trained on, which suggestions are made from.
+    before : Pipeline or None
+        Fitted transformers that the rows have passed through, as exemplars given as rows have not.
 
     Returns
     -------
@@ -44,29 +48,26 @@ def freeze_exemplars(penalty, exemplars, unrefined, annotations, y, mask_role):
                 f"{type(penalty).__name__} learns from exemplars, which are suggested by one mask per row: give masks, "
                 f"or exemplars=(good, bad) with row numbers"
             )
-        marked = bunch[np.flatnonzero(annotations.annotated)]
-        n_pairs = min(N_PAIRS, max(1, len(marked) // 2))
-        found = suggest_exemplars(
-            unrefined, marked, y[annotations.annotated], k=n_pairs, penalty=penalty, mask_role=mask_role
+        rows = used[annotations.annotated[used]]
+        found = choose_exemplars(
+            unrefined, bunch[rows], y[rows], N_PAIRS, penalty=penalty, mask_role=mask_role, or_fewer=True
         )
-        rows = np.flatnonzero(annotations.annotated)
         exemplars = rows[found.good], rows[found.bad]
     if len(exemplars) != 2:
         raise ValueError(f"exemplars must be a pair (good, bad) of row numbers or images, got {len(exemplars)} parts")
-    rows, labels = zip(*(_find(part, name, bunch, y) for part, name in zip(exemplars, ("good", "bad"))))
+    rows, labels = zip(*(_find(part, name, bunch, y, before) for part, name in zip(exemplars, ("good", "bad"))))
     known = all(one is not None for one in labels)
     options = {"good_y": labels[0], "bad_y": labels[1]} if known else {}
     return penalty.with_exemplars(unrefined, *rows, **options)
 
 
-def _find(part, name, bunch, y):
-    """Rows of images and, where they are known, their labels."""
-    if isinstance(part, ImageBunch):
-        return part, np.asarray(part.get("target")) if "target" in part.fields else None
-    part = np.asarray(part)
-    if part.ndim > 1:
-        return part, None
-    numbers = np.atleast_1d(part)
+def _find(part, name, bunch, y, before):
+    """Rows of images as the classifier takes them and, where they are known, their labels."""
+    if isinstance(part, ImageBunch) or np.ndim(part) > 1:
+        labels = np.asarray(part.get("target")) if isinstance(part, ImageBunch) and "target" in part.fields else None
+        part = part if before is None else before.transform(part)
+        return part if isinstance(part, ImageBunch) else np.asarray(part), labels
+    numbers = np.atleast_1d(np.asarray(part))
     if numbers.dtype.kind not in "iu":
         raise ValueError(f"exemplars: the {name} ones must be row numbers or images, got dtype {numbers.dtype}")
     outside = (numbers < 0) | (numbers >= len(bunch))

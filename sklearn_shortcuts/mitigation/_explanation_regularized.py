@@ -3,21 +3,20 @@
 import copy
 from numbers import Integral, Real
 
-import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..neural import NeuralImageClassifier
-from ..neural._targets import check_target
+from ..neural._targets import TargetEncoding, check_target
 from ..neural._training import check_weights, objective_fields
-from ._annotations import gather_annotations
+from ._annotations import check_number_of_masks, gather_annotations
 from ._counterfactuals import counterfactual_table
 from ._exemplars import freeze_exemplars
 from ._penalty_names import PENALTY_NAMES, resolve_penalty
 from ._refined_prediction import RefinedPredictionMixin
-from ._refinement import history_table, train_with_penalty
+from ._refinement import history_table, train_with_penalty, training_weights
 from ._regularization import Regularization
 from ._steps import as_bunch, join_steps, split_steps, unwrap
 from ._training_cache import Training, fit_once
@@ -53,7 +52,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         Field of an :class:`~sklearn_shortcuts.images.ImageBunch` that holds the masks, such as "artifact_masks".
     refine : bool, default=True
         Train without penalty first and go on from there with it; otherwise train with it from scratch, for the
-        ``max_epochs`` of the estimator.
+        ``max_epochs`` of the estimator and without early stopping.
     refine_epochs : int, default=None
         Epochs with the penalty; by default the ``max_epochs`` of the estimator. Early stopping is off meanwhile: the
         held-out loss knows nothing of the shortcut.
@@ -72,7 +71,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
     exemplars : "suggest" or pair (good, bad), default="suggest"
         For penalties that learn from exemplars: numbers of rows of the X given to ``fit`` whose explanations are good
         and bad, or these rows themselves as bunches or arrays (in cross-validation, where numbers change). "suggest"
-        takes those that :func:`suggest_exemplars` finds by the masks.
+        takes those that :func:`suggest_exemplars` finds by the masks, five pairs or as many as there are.
     memory : str, path-like or joblib.Memory, default=None
         Where trained networks without penalty are kept, so that a search over penalties and strengths trains one per
         fold. What is kept is found again by a hash of parameters, rows, labels and weights (of files: path, size and
@@ -267,7 +266,8 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         template, before, classifier, rows = self._start(X, y)
         if y is None and "target" in rows.fields:
             y = rows.get("target")
-        labels, _ = check_target(y, type(self).__name__)
+        labels, names = check_target(y, type(self).__name__)
+        check_consistent_length(rows.images, labels)
         annotations = gather_annotations(
             rows,
             masks=masks,
@@ -277,15 +277,21 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         )
         rows = rows if masks is None else rows.with_fields(masks=masks)
         weights = check_weights(_field(rows, "sample_weight", sample_weight), rows)
+        refined = self.warm_start_from is not None
+        encoding = classifier._encoding if refined else TargetEncoding.learn(labels[weights.used], names)
+        check_number_of_masks(annotations, encoding.n_outputs)
+        counts = training_weights(weights, classifier.class_weight, encoding, labels)
         options = {"sample_weight": sample_weight, "groups": groups}
         options = {name: value for name, value in options.items() if value is not None}
 
         unrefined = self._unrefined(classifier, rows, y, options)
         if _lacks_exemplars(penalty):
-            penalty = freeze_exemplars(penalty, self.exemplars, unrefined, annotations, labels, self.mask_role)
+            penalty = freeze_exemplars(
+                penalty, self.exemplars, unrefined, annotations, labels, self.mask_role, weights.used, before
+            )
         model = copy.deepcopy(classifier if unrefined is None else unrefined)
         n_before = 0 if unrefined is None else len(unrefined.net_.history)
-        penalty = self._regularization(penalty, annotations, weights, n_before)
+        penalty = self._regularization(penalty, annotations, counts, n_before)
         term = train_with_penalty(
             model,
             penalty,
@@ -365,7 +371,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         fields = objective_fields(classifier)
         return fit_once(Training(classifier, rows, y, options, fields), self.memory)
 
-    def _regularization(self, penalty, annotations, weights, n_before):
+    def _regularization(self, penalty, annotations, counts, n_before):
         strength = self.lambda_ if isinstance(self.lambda_, Real) else getattr(penalty, "natural_lambda", None)
         regularization = Regularization(
             penalty,
@@ -378,9 +384,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         )
         if "masks" in penalty.fields:
             counted = annotations.known if regularization.uses_empty_masks else annotations.annotated
-            weight = np.zeros(len(counted))
-            weight[weights.used] = 1.0 if weights.sample_weight is None else weights.sample_weight[weights.used]
-            regularization.annotated_share = weight[counted].sum() / weight.sum()
+            regularization.annotated_share = counts[counted].sum() / counts.sum()
             if regularization.annotated_share == 0:
                 raise ValueError("all rows with a mask have the weight 0")
         return regularization

@@ -3,9 +3,36 @@
 import numpy as np
 from skorch.callbacks import GradientNormClipping
 
+from ..neural._training import weight_fields
 from ._balance import BalanceStrength
 
 _RATIO = 1000.0  # what the weighted penalty is at first, in units of the loss, where no strength was given
+
+
+def training_weights(weights, class_weight, encoding, y):
+    """Weigh rows as the training loss does.
+
+    Parameters
+    ----------
+    weights : Weights
+        Given weights of the rows.
+    class_weight : dict, "balanced" or None
+        The classifier's.
+    encoding : TargetEncoding
+        Classes.
+    y : ndarray of shape (n,) or (n, n_labels)
+        Labels; those of rows without weight may be anything.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Weights.
+    """
+    used_codes = encoding.encode(y[weights.used])
+    codes = np.zeros((len(y), *used_codes.shape[1:]), used_codes.dtype)
+    codes[weights.used] = used_codes
+    fields = weight_fields(weights, class_weight, encoding, codes, weights.used)
+    return fields.get("sample_weight", np.ones(len(y)))
 
 
 def train_with_penalty(model, penalty, rows, *, gradient_clip, epochs, lr):
@@ -37,10 +64,10 @@ def train_with_penalty(model, penalty, rows, *, gradient_clip, epochs, lr):
     if gradient_clip is not None:
         callbacks.append(("explanation_gradient_clip", GradientNormClipping(gradient_clip)))
     callbacks.append(("explanation_strength", BalanceStrength(_RATIO)))
-    model.set_params(penalty=penalty, callbacks=callbacks, warm_start=refining)
+    # The held-out loss knows nothing of the shortcut: the best epoch would be the last one without penalty.
+    model.set_params(penalty=penalty, callbacks=callbacks, warm_start=refining, early_stopping=False)
     if refining:
-        # The held-out loss knows nothing of the shortcut: it would stop every refinement at once.
-        model.set_params(max_epochs=epochs or model.max_epochs, lr=lr or model.lr, early_stopping=False)
+        model.set_params(max_epochs=epochs or model.max_epochs, lr=lr or model.lr)
     images, y, options = rows
     model.fit(images, y, **options)
     term, model.net_.penalty_ = model.net_.penalty_, None
@@ -67,6 +94,10 @@ def history_table(model, term):
     n_before = term.spec.first_epoch
     penalized = history["epoch"] > n_before
     history.insert(1, "phase", np.where(penalized, "refined" if n_before else "regularized", "unrefined"))
+    place = history.columns.get_loc("train_loss") + 1
+    for name in ("train_penalty", "train_criterion"):
+        if name not in history:  # the first epoch with penalty was interrupted
+            history.insert(place, name, np.nan)
     # Without a penalty all of the loss is the criterion's.
     history["train_criterion"] = np.where(penalized, history["train_criterion"], history["train_loss"])
     history["train_penalty"] = np.where(penalized, history["train_penalty"], 0.0)

@@ -96,7 +96,11 @@ def suggest_exemplars(estimator, X, y=None, k=1, *, masks=None, penalty=None, ma
     >>> bool(found.scores["wrong_share"][found.bad].min() > found.scores["wrong_share"][found.good].max())
     True
     """
-    bunch = _with_masks(X, masks)
+    return choose_exemplars(estimator, _with_masks(X, masks), y, k, penalty=penalty, mask_role=mask_role)
+
+
+def choose_exemplars(estimator, bunch, y, k, *, penalty, mask_role, or_fewer=False):
+    """Do what :func:`suggest_exemplars` does, where ``or_fewer`` with as many pairs as there are if that is fewer."""
     recipe = (ExemplarTripletPenalty() if penalty is None else penalty).recipe()
     share = np.full(len(bunch), np.nan)
     area = np.full(len(bunch), np.nan)
@@ -110,7 +114,8 @@ def suggest_exemplars(estimator, X, y=None, k=1, *, masks=None, penalty=None, ma
         share[rows] = np.where(known, shares.cpu().numpy(), np.nan)
         area[rows] = np.where(known, wrong.flatten(1).to(weights.dtype).mean(1).cpu().numpy(), np.nan)
         correct[rows] = _is_correct(batch["logits"], batch["y"]).cpu().numpy()
-    order = _best_first(share, correct, k)
+    order = _best_first(share, correct, 1 if or_fewer else k)
+    k = min(k, len(order) // 2)
     good = order[:k]
     candidates = order[::-1][: max(k, min(_CANDIDATES * k, len(order) // 2))]
     attention = [

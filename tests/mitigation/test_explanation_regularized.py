@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
+from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_shortcuts.metrics import make_counterfactual_scorer
@@ -105,6 +106,36 @@ def test_rows_without_weight_do_not_count_as_annotated():
     assert model.counterfactuals_["n_rows"].tolist() == [10, 10]
     with pytest.raises(ValueError, match="all rows with a mask have the weight 0"):
         regularized(penalty=Constant()).fit(decoys(40, masked=range(5)), sample_weight=np.repeat([0.0, 1.0], [5, 35]))
+
+
+def test_the_penalty_is_a_mean_over_annotated_rows_whatever_the_weights_of_the_classes():
+    bunch = decoys(40, masked=range(10)).with_fields(target=np.repeat([1, 0], [8, 32]))
+    for options in ({"refine": True}, {"refine": False}):
+        estimator = network(batch_size=40, max_epochs=1, class_weight="balanced")
+        model = regularized(penalty=Constant(value=1.0), lambda_=1.0, estimator=estimator, **options).fit(bunch)
+        assert model.history_["train_penalty"].iloc[-1] == pytest.approx(1.0)
+
+
+def test_early_stopping_does_not_bring_back_the_network_without_penalty():
+    bunch = decoys(96)
+    estimator = network(module=SmallCNN(width=6, depth=1), max_epochs=12, early_stopping=True, patience=3)
+    model = regularized(penalty="rrr", refine=False, estimator=estimator).fit(bunch)
+    assert len(model.history_) == 12
+    assert model.counterfactuals_.loc["regularized", "region_swap_accuracy"] > 0.8
+
+
+def test_an_interruption_in_the_first_epoch_with_penalty():
+    class Interrupt(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            if len(net.history) == 3:
+                raise KeyboardInterrupt
+
+    model = regularized(estimator=network(callbacks=[Interrupt()])).fit(decoys(32))
+    assert model.history_["phase"].tolist() == ["unrefined"] * 2
+    assert (model.history_["train_criterion"] == model.history_["train_loss"]).all()
+    whole = regularized().fit(decoys(32))
+    assert model.history_.columns.tolist() == whole.history_.columns.tolist()
+    np.testing.assert_array_equal(weights_of(model.estimator_), weights_of(whole.unrefined_))
 
 
 def test_a_mark_that_is_there_or_not_is_unlearned():
@@ -203,6 +234,9 @@ def test_augmentation_moves_masks_with_their_images():
         ({}, {"masks": np.ones((16, 12, 12)), "class_masks": np.ones((16, 2, 12, 12))}, "both given"),
         ({}, {"class_masks": np.ones((16, 2, 5, 5))}, "class_masks must have shape"),
         ({}, {"class_masks": np.ones((15, 2, 12, 12))}, "got 15 rows"),
+        ({}, {"class_masks": np.ones((16, 3, 12, 12))}, "class_masks has 3 masks per row, but there are 2 classes"),
+        ({}, {"class_masks": np.ones((16, 1, 12, 12))}, "class_masks has 1 masks per row, but there are 2 classes"),
+        ({}, {"y": np.arange(12) % 2, "masks": np.ones((16, 12, 12))}, "inconsistent numbers of samples"),
         ({"refine": False, "penalty": ExemplarTripletPenalty()}, {}, "refine it"),
         ({"refine": False, "warm_start_from": network()}, {}, "from scratch and cannot start from"),
         ({"estimator": make_pipeline(ROIMasker())}, {}, "must be a NeuralImageClassifier"),
@@ -340,6 +374,30 @@ def test_suggestions_come_from_rows_that_have_a_mask():
     assert set(found.good) | set(found.bad) <= set(range(20, 40))
     only = model.suggest_exemplars(bunch.with_fields(masks=None), masks=bunch.masks, k=1)
     assert len(only.good) == 1
+
+
+def test_suggestions_are_fewer_pairs_where_few_rows_are_right_and_none_without_weight():
+    bunch = decoys(40, masked=range(10))
+    labels = np.array(["bright", "dark"])[bunch.target]
+    labels[:3] = labels[:3][::-1]
+    weight = np.ones(40)
+    labels[9], weight[9] = "?", 0
+    bunch = bunch.with_fields(target=None)
+    model = regularized(penalty="exbl", estimator=network(max_epochs=4), refine_epochs=1)
+    model.fit(bunch, labels, sample_weight=weight)
+    assert np.isfinite(model.history_["train_loss"]).all()
+    with pytest.raises(ValueError, match=r"k=1 pairs need 2 rows .* but only 1 of 1 do"):
+        model.fit(bunch[:8].with_fields(masks=[bunch.masks[0]] + [None] * 7), labels[:8])
+
+
+def test_exemplars_given_as_rows_pass_through_the_pipeline():
+    bunch = decoys(40)
+    pipeline = make_pipeline(ROIMasker(keep="background"), network(max_epochs=4))
+    models = []
+    for exemplars in (([0, 1], [6, 7]), (bunch[[0, 1]], bunch[[6, 7]])):
+        model = regularized(penalty="exbl", estimator=pipeline, refine_epochs=1, exemplars=exemplars).fit(bunch)
+        models.append(weights_of(model.estimator_[-1]))
+    np.testing.assert_array_equal(*models)
 
 
 # -- names, search, memory ---------------------------------------------------------------------------------------------
