@@ -12,6 +12,7 @@ from .._random_state import draw_seed, make_random_state
 from ..images import ImageBunch
 from ..metrics import holm_correction
 from ..metrics._counterfactual import REMOVAL_CONSTRAINTS
+from ..metrics._inputs import check_groups
 from ..metrics._region_rows import as_bunch
 from ..metrics._region_swap import EXCHANGE_CONSTRAINTS
 from ._model_metrics import (
@@ -322,8 +323,10 @@ def _check_labels(y, n_rows, name):
 
 
 def _check_groups(groups, n_rows):
-    if groups is not None and len(groups) != n_rows:
-        raise ValueError(f"groups has {len(groups)} rows, but X has {n_rows}")
+    if groups is None:
+        return None
+    groups = np.asarray(groups)
+    check_groups(groups, n_rows)
     return groups
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ..metrics import (
     activation_precision,
@@ -119,7 +120,7 @@ class AreaMetric:
 
     def __init__(self, areas, groups, n_used, n_rows):
         self.areas, self.n_used, self.n_rows = areas, n_used, n_rows
-        self.n_groups = n_used if groups is None else len(np.unique(groups))
+        self.n_groups = n_used if groups is None else len(pd.unique(groups))
 
     def estimate(self, model, uncertainty):
         """Give value, limits and counts of one model."""

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from .._random_state import make_random_state
 from ._delong import AUCComponents
-from ._inputs import SCORE_CONSTRAINTS, check_scores
+from ._inputs import SCORE_CONSTRAINTS, check_scores, only_column
 
 _CELLS_AT_ONCE = 4_000_000  # replicates x rows held in memory at a time: 32 MB per work array
 
@@ -118,8 +118,7 @@ def auc_interval(
     AUCInterval(auc=1.0, low=0.29..., high=1.0, standard_error=0.0)
     """
     positive, scores, group_index = check_scores(y_true, y_score, groups, pos_label)
-    if scores.shape[1] != 1:
-        raise ValueError(f"y_score must be one score per row, got shape {np.shape(y_score)}")
+    only_column(scores, "y_score")
     components = AUCComponents(positive, scores, group_index)
     auc = float(components.auc[0])
     standard_error = float(np.sqrt(max(components.covariance().item(), 0.0)))

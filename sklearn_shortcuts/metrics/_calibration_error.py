@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils._param_validation import Interval, validate_params
 
-from ._inputs import SCORE_CONSTRAINTS, check_scores
+from ._inputs import SCORE_CONSTRAINTS, check_labels, check_values, only_column
 
 
 @validate_params(
@@ -22,7 +22,7 @@ def expected_calibration_error(y_true, y_prob, *, n_bins=10, pos_label=None):
     Parameters
     ----------
     y_true : array-like of shape (n,)
-        Labels of two classes; rows of one class only are allowed if they are 0/1 or booleans.
+        Labels of two classes, or of one of them only.
     y_prob : array-like of shape (n,)
         Probability of the positive class, in [0, 1].
     n_bins : int, default=10
@@ -51,14 +51,8 @@ def expected_calibration_error(y_true, y_prob, *, n_bins=10, pos_label=None):
     >>> expected_calibration_error([0, 1, 1, 1], [0.25, 0.75, 0.75, 0.75])
     0.25
     """
-    labels = np.asarray(y_true)
-    if pos_label is None and labels.dtype.kind in "biu" and np.isin(labels, (0, 1)).all() and len(labels):
-        # One class is enough here. The rows put in front only satisfy the check of the areas, which needs two.
-        positive, scores, _ = check_scores([0, 1, *labels.tolist()], [0.0, 1.0, *np.ravel(y_prob).tolist()])
-        positive, scores = positive[2:], scores[2:, 0]
-    else:
-        positive, scores, _ = check_scores(y_true, y_prob, None, pos_label)
-        scores = scores[:, 0]
+    positive = check_labels(y_true, pos_label, needs_both=False)
+    scores = only_column(check_values(y_prob, len(positive)), "y_prob")
     outside = np.flatnonzero((scores < 0) | (scores > 1))
     if len(outside):
         raise ValueError(f"y_prob: row {outside[0]} has {scores[outside[0]]}, which is no probability")

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 
 from .._random_state import draw_seed, make_random_state
-from ._label_scores import evaluation_target, label_scores
+from ._label_scores import equal_labels, evaluation_target, label_scores
 from ._macro_auc import MacroAUC
 from ._region_removal import remove_regions
 from ._region_rows import RegionRows
@@ -344,12 +344,8 @@ def rows_to_exchange(X, masks, groups, content, mask_role):
 
 def right_share(predicted, expected):
     """Give the share of labels that are as expected, per row: 0 or 1 for classes."""
-    predicted, expected = np.asarray(predicted), np.asarray(expected)
-    if predicted.shape != expected.shape:
-        raise ValueError(f"the estimator predicts labels of shape {predicted.shape}, but y has shape {expected.shape}")
-    if (predicted.dtype.kind in "OUST") != (expected.dtype.kind in "OUST"):
-        raise ValueError(f"the estimator predicts labels of type {predicted.dtype}, but y is of type {expected.dtype}")
-    return (predicted == expected).reshape(len(expected), -1).mean(axis=1)
+    right = equal_labels(predicted, expected)
+    return right.reshape(len(right), -1).mean(axis=1)
 
 
 def swap_scores(estimator, rows, y, **exchange):

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ._inputs import SCORE_CONSTRAINTS, check_scores
+from ._inputs import SCORE_CONSTRAINTS, check_scores, check_values, only_column
 
 # Below this a standard error is rounding: a single pair of 10^5 x 10^5 rows already moves an AUC by 1e-10.
 _ZERO = 1e-13
@@ -246,15 +246,13 @@ def delong_roc_test(
     True
     """
     positive, scores, group_index = check_scores(y_true, scores_a, groups, pos_label)
-    if scores.shape[1] != 1:
-        raise ValueError(f"scores_a must be one score per row, got shape {np.shape(scores_a)}")
+    only_column(scores, "scores_a")
     contrast = np.ones((1, 1))
     if scores_b is not None:
         if null is not None:
             raise ValueError("null is what scores_a is compared with when there is no scores_b; leave one of them out")
-        scores = np.hstack([scores, check_scores(y_true, scores_b, groups, pos_label)[1]])
-        if scores.shape[1] != 2:
-            raise ValueError(f"scores_b must be one score per row, got shape {np.shape(scores_b)}")
+        others = check_values(scores_b, len(positive))
+        scores = np.column_stack([scores, only_column(others, "scores_b")])
         contrast = np.array([[1.0, -1.0]])
     components = AUCComponents(positive, scores, group_index)
     auc_a = float(components.auc[0])

@@ -81,6 +81,31 @@ def evaluation_target(y, estimator):
     return Target("multiclass", y, classes, classes.tolist(), positive, codes)
 
 
+def equal_labels(predicted, expected, found="the estimator predicts", wanted="y"):
+    """Compare labels, but not words with numbers, of which none would ever be right.
+
+    Parameters
+    ----------
+    predicted, expected : array-like of shape (n,) or (n, n_labels)
+        Labels.
+    found, wanted : str
+        What they are called in messages.
+
+    Returns
+    -------
+    ndarray of bool of the same shape
+        Where they are equal.
+    """
+    predicted, expected = _with_own_type(predicted), _with_own_type(expected)
+    if predicted.shape != expected.shape:
+        raise ValueError(f"{found} labels of shape {predicted.shape}, but {wanted} has shape {expected.shape}")
+    if (predicted.dtype.kind in "OUST") != (expected.dtype.kind in "OUST"):
+        raise ValueError(
+            f"{found} labels of type {predicted.dtype}, but {wanted} is of type {expected.dtype}; give both alike"
+        )
+    return predicted == expected
+
+
 def label_scores(estimator, X, target):
     """Score rows for every label by probability, or by decision function where there is none.
 
@@ -115,10 +140,22 @@ def label_scores(estimator, X, target):
     known = np.asarray(getattr(estimator, "classes_", target.classes))
     if scores.ndim == 1:
         return scores[:, None].astype(np.float64)
+    if scores.shape[1] != len(known):  # such as one score per pair of classes
+        raise ValueError(
+            f"{type(estimator).__name__} gives scores of shape {scores.shape} for {len(known)} classes; it must give "
+            'one column per class (a support vector machine by decision_function_shape="ovr")'
+        )
     wanted = target.classes[1:] if target.kind == "binary" else target.classes
     return np.column_stack([_column(scores, known, name) for name in wanted]).astype(np.float64)
 
 
 def _column(scores, classes, wanted):
-    """Scores of one class."""
-    return scores[:, np.flatnonzero(np.asarray(classes) == wanted)[0]]
+    """Scores of one class; zero where the estimator never met it."""
+    place = np.flatnonzero(np.asarray(classes) == wanted)
+    return scores[:, place[0]] if len(place) else np.zeros(len(scores))
+
+
+def _with_own_type(labels):
+    """Give an array; what pandas holds as objects, such as a table of booleans and integers, in the type it has."""
+    labels = np.asarray(labels)
+    return np.array(labels.tolist()) if labels.dtype == object else labels

@@ -109,7 +109,7 @@ class RegionRows:
     @property
     def n_groups(self):
         """Number of patients, or of rows where none are known."""
-        return len(self.bunch) if self.groups is None else len(np.unique(self.groups))
+        return len(self.bunch) if self.groups is None else len(pd.unique(self.groups))
 
     def as_given(self, bunch):
         """Give rows as a bunch if ``X`` was one, otherwise as an array of its form."""

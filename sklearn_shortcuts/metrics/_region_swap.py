@@ -295,4 +295,5 @@ def _class_codes(labels, n_rows):
         raise ValueError(f"row {np.flatnonzero(missing)[0]} has no label ({missing.sum()} such rows)")
     if labels.ndim == 1:
         return pd.factorize(labels)[0]
-    return np.unique(labels.reshape(n_rows, -1), axis=0, return_inverse=True)[1].reshape(n_rows)
+    codes = np.stack([pd.factorize(column)[0] for column in labels.reshape(n_rows, -1).T], axis=1)
+    return np.unique(codes, axis=0, return_inverse=True)[1].reshape(n_rows)

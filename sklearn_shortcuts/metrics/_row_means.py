@@ -1,7 +1,9 @@
 """Means of row scores with intervals and tests that respect patients."""
 
 import numpy as np
-from sklearn.utils import check_random_state
+
+from .._random_state import make_random_state
+from ._inputs import check_groups
 
 _CELLS_AT_ONCE = 4_000_000  # drawn groups held in memory at a time
 _ROUNDING = 1e-12  # sums of shares that differ by less are equal
@@ -30,7 +32,7 @@ class RowMeans:
         if groups is None:
             self._sums, self._counts = scores, np.ones(len(scores))
         else:
-            _, index = np.unique(np.asarray(groups), return_inverse=True)
+            index = check_groups(groups, len(scores))
             self._sums = np.stack([np.bincount(index, column) for column in scores.T], axis=1)
             self._counts = np.bincount(index).astype(np.float64)
         self.n_groups = len(self._counts)
@@ -59,7 +61,7 @@ class RowMeans:
         if self.n_groups < 2:
             return np.full((2, len(self.mean)), np.nan)
         tail = (1 - confidence_level) / 2
-        rng = check_random_state(random_state)
+        rng = make_random_state(random_state)
         means = []
         at_once = max(1, _CELLS_AT_ONCE // self.n_groups)
         for first in range(0, n_resamples, at_once):
@@ -99,7 +101,7 @@ class RowMeans:
         if 2.0 ** len(sums) <= n_resamples:
             signs = 1 - 2 * ((np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1)
             return (np.abs(signs @ sums) >= observed - close).mean(axis=0)
-        rng = check_random_state(random_state)
+        rng = make_random_state(random_state)
         n_reached = np.zeros(len(observed))
         at_once = max(1, _CELLS_AT_ONCE // len(sums))
         for first in range(0, n_resamples, at_once):

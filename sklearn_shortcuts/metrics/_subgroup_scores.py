@@ -10,7 +10,8 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from ._auc_interval import auc_interval
 from ._calibration_error import expected_calibration_error
-from ._inputs import check_scores
+from ._inputs import check_groups, check_labels, check_values, only_column
+from ._label_scores import equal_labels
 from ._row_means import RowMeans
 
 _SUMMARIES = ("worst", "gap", "average")
@@ -49,7 +50,8 @@ def make_subgroups(*attributes):
     parts = []
     for position, attribute in enumerate(attributes):
         name = getattr(attribute, "name", None)
-        values = column_or_1d(attribute)
+        # A Series keeps its type: columns of integers that may be missing would become floats.
+        values = attribute if isinstance(attribute, pd.Series) else column_or_1d(attribute)
         missing = np.flatnonzero(pd.isna(values))
         if len(missing):
             what = repr(name) if name is not None else f"number {position}"
@@ -131,12 +133,11 @@ def subgroup_scores(
     if y_pred is None and y_score is None:
         raise ValueError("subgroup_scores needs y_pred for accuracies, y_score for AUCs, or both")
     y_true, subgroups = column_or_1d(y_true), check_subgroups(subgroups, y_true)
-    patients = np.arange(len(y_true)) if groups is None else column_or_1d(groups)
-    check_consistent_length(y_true, patients)
+    patients = check_groups(groups, len(y_true))
     correct = None if y_pred is None else _correct_rows(y_true, y_pred)
     if y_score is not None:
-        positive, scores, _ = check_scores(y_true, y_score, groups, pos_label)
-        scores = scores[:, 0]
+        positive = check_labels(y_true, pos_label)
+        scores = only_column(check_values(y_score, len(y_true)), "y_score")
     records = {}
     for name in np.unique(subgroups).tolist():
         rows = np.flatnonzero(subgroups == name)
@@ -314,7 +315,7 @@ def _correct_rows(y_true, y_pred):
         missing = np.flatnonzero(pd.isna(values))
         if len(missing):
             raise ValueError(f"{name}: row {missing[0]} has no label ({len(missing)} such rows); leave it out")
-    return np.asarray(y_true == y_pred)
+    return equal_labels(y_pred, y_true, "y_pred has", "y_true")
 
 
 def _auc_record(positive, scores, patients, confidence_level):

@@ -326,5 +326,9 @@ def test_bad_input():
         compare_models(MODELS, bunch, np.where(np.arange(20) == 2, np.nan, y))
     with pytest.raises(ValueError, match="groups has 3 rows"):
         compare_models(MODELS, np.asarray(bunch), y, groups=[1, 2, 3])
+    with pytest.raises(ValueError, match="groups: row 4 has no group"):
+        compare_models(
+            MODELS, np.asarray(bunch), y, groups=np.where(np.arange(20) > 3, np.nan, 0), metrics=["accuracy"]
+        )
     with pytest.raises(ValueError, match="masks has 20 rows, but there are 2 maps"):
         compare_models(MODELS, bunch, explainer=lambda *_: np.ones((2, 8, 8)))

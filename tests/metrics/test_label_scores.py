@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_shortcuts.metrics._label_scores import evaluation_target
+from sklearn_shortcuts.metrics._label_scores import equal_labels, evaluation_target, label_scores
 from tests.metrics.readers import INSIDE, Reader
 
 
@@ -20,6 +22,26 @@ def test_labels_keep_their_names():
     target = evaluation_target(pd.DataFrame({"mass": [0, 1], "nodule": [1, 1]}), Reader(INSIDE))
     assert (target.kind, target.label_names) == ("multilabel", ["mass", "nodule"])
     assert evaluation_target(np.eye(2), Reader(INSIDE)).label_names == [0, 1]
+
+
+def test_tables_of_mixed_types_are_labels_too():
+    table = pd.DataFrame({"mass": [True, False], "nodule": [1, 0]})
+    assert equal_labels([[1, 1], [1, 0]], table).tolist() == [[True, True], [False, True]]
+    assert equal_labels(np.array(["a", "b"]), pd.Series(["a", "a"])).tolist() == [True, False]
+
+
+def test_a_label_that_was_never_met_has_no_score():
+    X = np.arange(4.0)[:, None]
+    tree = DecisionTreeClassifier(random_state=0).fit(X, [[0, 0], [0, 0], [1, 0], [1, 0]])
+    scores = label_scores(tree, X, evaluation_target([[0, 1], [0, 0], [1, 1], [1, 0]], tree))
+    np.testing.assert_array_equal(scores, [[0, 0], [0, 0], [1, 0], [1, 0]])
+
+
+def test_scores_of_pairs_of_classes_are_refused():
+    X, y = np.arange(8.0)[:, None], np.repeat(np.arange(4), 2)
+    machine = SVC(decision_function_shape="ovo", random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"SVC gives scores of shape \(8, 6\) for 4 classes"):
+        label_scores(machine, X, evaluation_target(y, machine))
 
 
 def test_bad_input():

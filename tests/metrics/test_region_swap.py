@@ -11,8 +11,8 @@ from scipy.stats import chisquare
 
 from sklearn_shortcuts.images import ImageBunch
 from sklearn_shortcuts.images._sources import RowSource
-from sklearn_shortcuts.metrics import swap_regions
-from tests.metrics.readers import make_rows
+from sklearn_shortcuts.metrics import region_swap_accuracy, swap_regions
+from tests.metrics.readers import INSIDE, Reader, make_rows
 
 
 def numbered(n=6, shape=(5, 6), **fields):
@@ -229,3 +229,16 @@ def test_bad_input():
         swap_regions(np.zeros(5), np.zeros(5))
     with pytest.raises(ValueError, match="The 'how' parameter of swap_regions"):
         swap_regions(bunch, how="same_class")
+
+
+def test_labels_in_a_table_of_any_types():
+    bunch, y = make_rows(n=8)
+    table = pd.DataFrame({"ill": y.astype(bool), "view": np.where(y, "AP", "PA"), "marked": 1})
+    donors = swap_regions(bunch, labels=table, random_state=0).donor
+    assert (y[donors] != y).all()
+
+
+def test_patients_may_have_names_of_several_types():
+    bunch, y = make_rows(n=4)
+    score = region_swap_accuracy(Reader(INSIDE), bunch, y, groups=np.array([1, "x", 2.5, 1], object), random_state=0)
+    assert score.n_groups == 3

@@ -98,6 +98,34 @@ def test_calibration_error_agrees_with_a_loop_over_bins(rows):
 
 
 @pytest.mark.parametrize(
+    ("labels", "pos_label", "is_positive"),
+    [([1.0, 1.0], None, True), ([-1, -1], None, False), (["a", "a"], "a", True), (["a", "a"], "b", False)],
+)
+def test_calibration_error_of_one_class(labels, pos_label, is_positive):
+    expected = abs(0.55 - is_positive)
+    assert expected_calibration_error(labels, [0.5, 0.6], pos_label=pos_label) == pytest.approx(expected)
+
+
+def test_global_random_numbers_are_left_alone(rows):
+    y, score, subgroups, _ = rows
+    before = np.random.get_state()
+    subgroup_scores(y, score > 0.5, subgroups=subgroups, random_state=None)
+    after = np.random.get_state()
+    np.testing.assert_array_equal(before[1], after[1])
+    assert before[2] == after[2]
+
+
+def test_patients_may_have_names_of_several_types():
+    table = subgroup_scores([0, 1, 1, 0], [0, 1, 0, 1], subgroups=["a"] * 4, groups=np.array([1, "x", 1, 2.5], object))
+    assert table.loc["a", "n_groups"] == 3
+
+
+def test_integers_that_may_be_missing_stay_integers():
+    view = pd.Series([1, 2], dtype="Int64", name="view")
+    assert make_subgroups(view).tolist() == ["view=1", "view=2"]
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: subgroup_scores([0, 1], subgroups=[0, 1]), "needs y_pred"),
@@ -113,6 +141,13 @@ def test_calibration_error_agrees_with_a_loop_over_bins(rows):
         (lambda: make_subgroups(), "at least one attribute"),
         (lambda: make_subgroups(pd.Series([1, None], name="view")), "'view' has no value in row 1"),
         (lambda: expected_calibration_error([0, 1], [0.5, 1.5]), "row 1 has 1.5"),
+        (lambda: expected_calibration_error([0, 1], [np.nan, 0.5]), "score of row 0 is nan"),
+        (lambda: expected_calibration_error([0, 1], [0.5]), "1 scores, but 2 labels"),
+        (lambda: expected_calibration_error([0, 1, 2], [0.5, 0.5, 0.5]), "one or two are needed"),
+        (lambda: expected_calibration_error(["n", "y"], [[1, 0], [0, 1]], pos_label="y"), "y_prob must be one score"),
+        (lambda: subgroup_scores([0, 1], subgroups=[0, 0], y_score=[[1, 0], [0, 1]]), "y_score must be one score"),
+        (lambda: subgroup_scores([0, 1], [0, 1], subgroups=[0, 0], groups=[1, np.nan]), "groups: row 1 has no group"),
+        (lambda: subgroup_scores([0, 1], ["0", "1"], subgroups=[0, 0]), "y_pred has labels of type <U1"),
     ],
 )
 def test_refusals(call, message):
