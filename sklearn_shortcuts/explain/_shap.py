@@ -62,7 +62,7 @@ def shap_values(
     random_state : int, RandomState instance or None, default=None
         Decides background rows and samples; what a row gets depends on its number, not on the batch.
     batch_size : int, default=None
-        Images per forward pass; by default the estimator's.
+        Images per forward pass; by default the estimator's. "partition" has a use for 32 at most.
     precision : {"float32", "bfloat16"}, default=None
         As in :func:`grad_cam`.
     out : ndarray of shape (n, H, W) or (n, T), dtype float32, default=None
@@ -124,10 +124,10 @@ def shap_values(
     if method == "partition":
         if background is not None:
             raise ValueError('background goes with method="gradient" only; "partition" hides pixels by fill=')
-        engine = PartitionEngine(subject, fill, max_evals, batch_size)
+        engine = PartitionEngine(subject, fill, max_evals)
     else:
         rows = subject if background is None else resolve_subject(estimator, background)
-        engine = GradientEngine(subject, rows, draw_seed(generator), max_evals, batch_size)
+        engine = GradientEngine(subject, rows, draw_seed(generator), max_evals)
     details = {"completeness_gap": [], "score_difference": []}
 
     def explain(batch):

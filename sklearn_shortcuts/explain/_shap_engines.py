@@ -14,6 +14,7 @@ from ._subject import resolve_subject
 from ._targets import select_scores
 
 _MOST_BACKGROUND = 100
+_HALVED_AT_ONCE = 32  # shap looks where to go on after so many images, so that this is part of the result
 _SAMPLES_AT_ONCE = 64  # shap holds the samples of one call several times in memory
 _NUMPY_GENERATOR = threading.RLock()  # there is one per process
 
@@ -32,14 +33,12 @@ class PartitionEngine:
         What takes the place of hidden pixels, see :func:`make_baseline`.
     max_evals : int
         Images shown to the network per row.
-    batch_size : int or None
-        Images per forward pass.
     """
 
-    def __init__(self, subject, fill, max_evals, batch_size):
+    def __init__(self, subject, fill, max_evals):
         self.subject = subject
         self.hidden = make_baseline(subject, fill, "fill")
-        self.options = {"max_evals": max_evals, "batch_size": batch_size or _default_batch_size(subject)}
+        self.options = {"max_evals": max_evals, "batch_size": _HALVED_AT_ONCE}
         shap = _import_shap()
         height, width = (1,) * (2 - len(subject.spatial)) + subject.spatial
         self.ones = np.ones((1, height, width, 1), dtype=np.float32)
@@ -81,7 +80,9 @@ class PartitionEngine:
         X, hidden, target = self._row
         visible = torch.from_numpy(visible.reshape(len(visible), 1, *self.subject.spatial)).to(X.device) > 0
         with torch.no_grad():
-            return _scores(self.subject, torch.where(visible, X, hidden), target).double().cpu().numpy()
+            parts = visible.split(self.subject.rows_per_pass)
+            scores = [_scores(self.subject, torch.where(part, X, hidden), target) for part in parts]
+        return torch.cat(scores).double().cpu().numpy()
 
 
 class GradientEngine:
@@ -97,13 +98,11 @@ class GradientEngine:
         Decides which of them.
     max_evals : int
         Gradients per row.
-    batch_size : int
-        Images per forward pass.
     """
 
-    def __init__(self, subject, rows, seed, max_evals, batch_size):
+    def __init__(self, subject, rows, seed, max_evals):
         self.subject = subject
-        batch_size = batch_size or _default_batch_size(subject)
+        batch_size = subject.rows_per_pass
         if rows.n_rows < 2:
             raise ValueError(f"background needs at least two rows to average over, got {rows.n_rows}; give others")
         drawn = np.random.RandomState(seed).choice(rows.n_rows, min(_MOST_BACKGROUND, rows.n_rows), replace=False)
@@ -163,10 +162,6 @@ def _take(X, rows):
 
 def _entry(targets, row):
     return targets if isinstance(targets, str) else targets[row : row + 1]
-
-
-def _default_batch_size(subject):
-    return subject.rows_per_pass
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ def test_partition_equals_a_direct_call_with_shaps_own_filling():
     images = np.random.default_rng(0).random((2, 1, 9, 7), dtype=np.float32)
     layers = [torch.nn.ReLU(), torch.nn.Flatten()]
     network = with_seed(lambda: torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), *layers, torch.nn.Linear(140, 2)))
-    ours = shap_values(network, images, target=0, fill="mean", max_evals=41, random_state=4, batch_size=8)
+    ours = shap_values(network, images, target=0, fill="mean", max_evals=41, random_state=4)
 
     def scores(batch):
         with torch.no_grad():
@@ -64,7 +64,7 @@ def test_partition_equals_a_direct_call_with_shaps_own_filling():
     for row, image in enumerate(np.moveaxis(images, 1, -1)):
         explainer = shap.PartitionExplainer(scores, shap.maskers.Image(np.full_like(image, image.mean())))
         np.random.seed(seeds[row])
-        theirs = explainer(image[None], max_evals=41, batch_size=8, silent=True).values[0, ..., 0]
+        theirs = explainer(image[None], max_evals=41, batch_size=32, silent=True).values[0, ..., 0]
         np.testing.assert_allclose(ours[row], theirs, rtol=1e-4, atol=1e-6)
     np.random.set_state(state)
 
@@ -131,6 +131,9 @@ def test_reproducible_in_any_batches_and_without_traces(images, classifier, opti
     first = shap_values(classifier, images, random_state=3, **options)
     again = shap_values(classifier, images, random_state=3, **options)
     np.testing.assert_array_equal(first, again)
+    for batch_size in (1, 3):
+        parts = shap_values(classifier, images, random_state=3, batch_size=batch_size, **options)
+        np.testing.assert_allclose(parts, first, rtol=1e-4, atol=1e-6)
     out = np.empty((4, 8, 6), dtype=np.float32)
     with torch.no_grad():
         kept = shap_values(classifier, images, random_state=3, out=out, **options)
