@@ -63,7 +63,8 @@ def _trace(network, example, layer):
     def keep(name):
         def hook(part, inputs, output):
             uses[name] = uses.get(name, 0) + 1
-            if isinstance(part, nn.Conv2d):
+            # A weight that is no parameter is computed anew in each pass, as by pruning and normalization of weights.
+            if isinstance(part, nn.Conv2d) and "weight" in part._parameters:
                 outputs[id(output)] = name, output  # the tensor is kept, or its id could be given to another
             elif inputs and id(inputs[0]) in outputs and part.running_mean is not None:
                 pairs.append((outputs[id(inputs[0])][0], name))

@@ -5,6 +5,8 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import utils
+from torch.nn.utils import prune
 
 from sklearn_shortcuts.explain._working_copy import working_copy
 
@@ -81,6 +83,22 @@ def test_a_shared_normalization_is_not_folded():
     copied = working_copy(network, X, "0")
     assert normalizations(copied) == 1
     torch.testing.assert_close(copied(X), network(X))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "computed", [lambda layer: prune.l1_unstructured(layer, "weight", 0.3), utils.spectral_norm, utils.weight_norm]
+)
+def test_weights_that_are_computed_in_each_pass_are_not_folded(computed):
+    network, X = make_network("resnet")
+    with torch.random.fork_rng(devices=[]):
+        computed(network.conv1)
+    with torch.no_grad():
+        network(X)  # leaves a weight without graph, which can be copied
+    copied = working_copy(network, X, "layer4")
+    assert copied is not network
+    assert normalizations(copied) == 1
+    torch.testing.assert_close(copied(X.clone()), network(X.clone()))
 
 
 def test_weights_are_shared_where_they_stay():
