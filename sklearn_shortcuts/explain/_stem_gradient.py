@@ -43,7 +43,8 @@ def fast_stem_gradient(module):
         # The list keeps autograd from taking the output for an input that is passed through.
         return _PatchGradient.apply(images, [output.detach()], layer.weight.detach(), layer)
 
-    handle = stem.register_forward_hook(replace)
+    # What other hooks make of the output is differentiated as always.
+    handle = stem.register_forward_hook(replace, prepend=True)
     try:
         yield
     finally:

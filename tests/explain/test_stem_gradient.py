@@ -78,3 +78,11 @@ def test_no_hook_stays_behind():
     with pytest.raises(IndexError), fast_stem_gradient(network):
         network(torch.zeros(1, 1, 2, 2)[0, 0, 5])
     assert not network[0]._forward_hooks
+
+
+def test_hooks_of_others_count():
+    network, images = make(kernel_size=3)
+    network[0].register_forward_hook(lambda layer, inputs, output: output * torch.arange(5.0)[:, None, None])
+    expected = gradient_of(network, images)
+    with fast_stem_gradient(network):
+        torch.testing.assert_close(gradient_of(network, images), expected, rtol=1e-12, atol=1e-12)
