@@ -1,13 +1,11 @@
 """Images that stand for the absence of what is in an image."""
 
-from numbers import Real
-
 import numpy as np
 import torch
 
 from ..images import ImageBunch
 from ..images._fill import fill_removed, to_dtype
-from ._subject import resolve_subject
+from ._subject import resolve_subject, without_tensor
 
 _RULES = ("zero", "mean", "blur")
 _BLUR_SIGMA = 0.0625  # as ROIMasker has it
@@ -39,18 +37,29 @@ def make_baseline(subject, baseline, name):
     """
     if isinstance(baseline, str):
         if baseline not in _RULES:
-            raise ValueError(f"{name} must be a number, an array or one of {', '.join(_RULES)}, got {baseline!r}")
+            raise _unknown(baseline, name)
         if baseline == "mean":
             return lambda X, index: X.mean(tuple(range(2, X.ndim)), keepdim=True)
         if baseline == "blur":
             return lambda X, index: _blur(X)
         baseline = 0.0
-    if isinstance(baseline, Real):
-        if not np.isfinite(baseline):
-            raise ValueError(f"{name} must be finite, got {baseline}")
+    baseline = without_tensor(baseline)
+    if np.ndim(baseline) == 0:
+        baseline = _number(baseline, name)
         dtype = getattr(subject.X, "dtype", np.dtype(np.float64))
-        baseline = np.full(np.shape(subject.X)[1:], to_dtype(float(baseline), dtype))
+        baseline = np.full(np.shape(subject.X)[1:], to_dtype(baseline, dtype))
     return _given(subject, baseline, name)
+
+
+def _unknown(baseline, name):
+    return ValueError(f"{name} must be a finite number, an array or one of {', '.join(_RULES)}, got {baseline!r}")
+
+
+def _number(baseline, name):
+    value = np.asarray(baseline)
+    if value.dtype.kind not in "biuf" or not np.isfinite(value):
+        raise _unknown(baseline, name)
+    return float(value)
 
 
 def _blur(X):
@@ -65,8 +74,6 @@ def _blur(X):
 
 
 def _given(subject, baseline, name):
-    if isinstance(baseline, torch.Tensor):
-        baseline = baseline.detach().cpu().numpy()
     baseline, row_shape = np.asarray(baseline), tuple(np.shape(subject.X))[1:]
     if _matches(baseline.shape, row_shape):
         image = _as_network_sees(subject, baseline.reshape(1, *row_shape))

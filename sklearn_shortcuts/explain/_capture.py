@@ -71,13 +71,20 @@ class LayerRecorder:
         def keep(layer, inputs, output):
             if threading.get_ident() != caller:  # others may predict with the same network meanwhile
                 return None
-            first = output[0] if isinstance(output, (tuple, list)) else output
+            first = output[0] if isinstance(output, (tuple, list)) and output else output
+            if not isinstance(first, torch.Tensor):
+                raise ValueError(
+                    f"layer: {self.layer!r} gives {type(first).__name__}, no tensor; name a layer within it"
+                )
             # Below frozen layers there is no graph to be part of; the layer's output then becomes its begin.
             starts = self.cut or not first.requires_grad
             recorded = first.detach().clone().requires_grad_() if starts else first.clone()
             self.activation = recorded
             handed_on = recorded.clone()
-            return handed_on if first is output else type(output)((handed_on, *output[1:]))
+            if first is output:
+                return handed_on
+            handed_on = (handed_on, *output[1:])
+            return type(output)(*handed_on) if hasattr(output, "_fields") else type(output)(handed_on)
 
         def find(network, inputs):
             if threading.get_ident() == caller:

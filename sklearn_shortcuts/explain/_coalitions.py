@@ -8,6 +8,7 @@ from ..images import ImageBunch
 from ..images._fields import as_masks
 from ..images._sources import RowSource
 from ..preprocessing._masking import Masking
+from ._subject import without_tensor
 
 FEWEST, MOST = 2, 6
 
@@ -211,7 +212,7 @@ def as_bunch(X, *, signal):
     """
     if isinstance(X, ImageBunch):
         return X
-    return ImageBunch(X.detach().cpu().numpy() if hasattr(X, "detach") else X, signal=signal)
+    return ImageBunch(without_tensor(X), signal=signal)
 
 
 def make_filling(bunch, fill, blur_sigma, seed):

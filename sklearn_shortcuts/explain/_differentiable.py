@@ -7,7 +7,7 @@ from torch import nn
 from ..neural._structure import main_output
 from ._capture import LayerRecorder
 from ._formulas import absolute_map, as_map, grad_cam_map, grad_cam_plus_plus_map, hires_cam_map, upsample
-from ._targets import select_scores
+from ._targets import check_logits, select_scores
 
 _FORMULAS = {
     "grad_cam": grad_cam_map,
@@ -76,7 +76,7 @@ def differentiable_cam(
     Raises
     ------
     ValueError
-        If a parameter is none of its values, or there is no such layer.
+        If a parameter is none of its values, there is no such layer, or the network gives something else than logits.
 
     See Also
     --------
@@ -101,7 +101,7 @@ def differentiable_cam(
     with torch.enable_grad():
         with recorder.watch(module):
             logits = module(X)
-        logits = main_output(logits)
+        logits = check_logits(main_output(logits), len(X))
         gradient = recorder.gradient(select_scores(logits, target, kind).sum(), create_graph=True)
         with torch.autocast(X.device.type, enabled=False):  # products of gradients need float32
             parts = [_at_least_float32(as_map(part, X.shape[2:])) for part in (recorder.activation, gradient)]

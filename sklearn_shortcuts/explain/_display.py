@@ -18,6 +18,7 @@ from ._overlay import (
     draw_signal,
     draw_span,
 )
+from ._subject import without_tensor
 
 _SCALES = ("map", "column", "all")
 _DIFFERENCE = "difference"
@@ -134,7 +135,7 @@ class SaliencyDisplay:
         IndexError
             If there is no such row.
         """
-        images = X if isinstance(X, ImageBunch) else np.asarray(X)
+        images = X if isinstance(X, ImageBunch) else np.asarray(without_tensor(X))
         rows = as_row_indices(np.arange(min(_ROWS_SHOWN, len(images))) if rows is None else rows, len(images))
         if y is None and isinstance(X, ImageBunch) and "target" in X.fields:
             y = X.get("target")

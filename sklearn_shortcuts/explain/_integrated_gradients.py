@@ -119,14 +119,15 @@ def integrated_gradients(
         start = reference(images, batch["index"]).expand_as(images)
         _, start_scores = predict_target(subject, start, wanted)
         difference = images - start
-        mean = torch.zeros_like(difference)
+        mean = torch.zeros_like(difference, dtype=scores.dtype)  # sums need more digits than bfloat16 has
         at, share = (
-            torch.from_numpy(values).to(images).reshape(-1, *[1] * images.ndim) for values in (places, weights)
+            torch.from_numpy(values).to(like).reshape(-1, *[1] * images.ndim)
+            for values, like in ((places, images), (weights, mean))
         )
         for part in variant_parts(subject, steps, len(images)):
             points = (start + at[part] * difference).flatten(0, 1)
             _, gradients = score_gradients(subject, points, repeat_target(wanted, len(at[part])))
-            mean += (share[part] * gradients.unflatten(0, (-1, len(images)))).sum(0)
+            mean += (share[part] * gradients.to(mean.dtype).unflatten(0, (-1, len(images)))).sum(0)
         contributions = mean * difference
         result = reduce_channels(contributions, reduction)
         details["score_difference"].append(scores - start_scores)

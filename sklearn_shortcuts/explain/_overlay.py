@@ -88,7 +88,8 @@ def draw_image(ax, image):
         Three channels are shown as colors, of any other number their mean.
     """
     if len(image) == 3:
-        low, high = float(image.min()), float(image.max())
+        known = image[np.isfinite(image)]
+        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
         ax.imshow(np.moveaxis((image - low) / (high - low or 1), 0, -1))
     else:
         _draw_gray(ax, image)
@@ -155,8 +156,10 @@ def draw_signal(ax, signal, values=None, scale=None):
         What a color bar can be made of, if there is a map.
     """
     signal = np.asarray(signal, dtype=float)
-    height = 1.1 * float(np.ptp(signal, axis=1).max()) or 1.0
-    centers = (signal.max(axis=1) + signal.min(axis=1)) / 2
+    known = [channel[np.isfinite(channel)] for channel in signal]  # there may be gaps, which are not drawn
+    lowest, highest = np.array([(part.min(), part.max()) if len(part) else (0.0, 0.0) for part in known]).T
+    height = 1.1 * float((highest - lowest).max()) or 1.0
+    centers = (highest + lowest) / 2
     traces = signal - (centers + height * np.arange(len(signal)))[:, None]
     bottom, top = -(len(signal) - 0.5) * height, 0.5 * height
     drawn = None

@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb, factorial
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.utils._param_validation import validate_params
+from sklearn.utils._param_validation import Interval, validate_params
 
 from .._random_state import draw_seed, make_random_state
 from ..preprocessing import ROIMasker
 from ._coalitions import Regions, as_bunch, coalition_rows, make_filling
 from ._subject import resolve_subject
-from ._targets import predicted_positions, resolve_target, select_scores
+from ._targets import check_positions, predicted_positions, resolve_target, select_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,7 @@ class RegionShapley:
 
 @validate_params(
     {
+        "border": [Interval(Integral, 0, None, closed="left")],
         "fill": ROIMasker._parameter_constraints["fill"],
         "blur_sigma": ROIMasker._parameter_constraints["blur_sigma"],
     },
@@ -215,6 +217,8 @@ def _worths(subject, target, n_rows):
     if isinstance(target, str) and target == "predicted":
         target = predicted_positions(logits[n_coalitions - 1 :: n_coalitions], subject.kind).numpy()
     if not isinstance(target, str):
+        if subject.encoding is None:
+            check_positions(target, logits.shape[1])
         target = np.repeat(target, n_coalitions, axis=0)
     return select_scores(logits, target, subject.kind).numpy().reshape(n_rows, n_coalitions)
 

@@ -124,13 +124,14 @@ def smooth_grad(
         generators = [_generator(seed, row, images.device) for row in batch["index"].tolist()]
         values = images.flatten(1)
         scale = (noise * (values.amax(1) - values.amin(1))).reshape(-1, *[1] * (images.ndim - 1))
-        mean, squares = torch.zeros_like(images), torch.zeros_like(images)
+        sums = torch.promote_types(images.dtype, torch.float32)  # they need more digits than bfloat16 has
+        mean, squares = torch.zeros_like(images, dtype=sums), torch.zeros_like(images, dtype=sums)
         n_seen = 0
         for part in variant_parts(subject, n_samples, len(images)):
             n_copies = part.stop - part.start
             copies = images + scale * _draw(generators, n_copies, images)
             _, gradients = score_gradients(subject, copies.flatten(0, 1), repeat_target(wanted, n_copies))
-            gradients = gradients.unflatten(0, (n_copies, len(images)))
+            gradients = gradients.to(sums).unflatten(0, (n_copies, len(images)))
             # Chan's update of mean and sum of squared deviations: sums of squares would lose all digits.
             part_mean = gradients.mean(0)
             change = part_mean - mean

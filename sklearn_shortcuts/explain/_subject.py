@@ -18,6 +18,7 @@ from ..neural._net import ordered
 from ..neural._structure import find_stem, main_output
 from ..neural._training import row_fields
 from ._modes import explaining
+from ._targets import check_logits, check_positions
 
 _BATCH_SIZE = 32
 _PRECISIONS = (None, "float32", "bfloat16")
@@ -49,6 +50,8 @@ class Subject:
         Whether it computes in bfloat16.
     rows_per_pass : int
         Rows, or variants of rows, that the network is given at once.
+    positions : ndarray of shape (n,) or (n, n_outputs), or None
+        What is explained of a bare network, until it was compared with its outputs.
     """
 
     def __init__(self, module, X, *, estimator, spatial, device, autocast, rows_per_pass, batches):
@@ -62,6 +65,7 @@ class Subject:
         self.device = torch.device(device)
         self.autocast = autocast
         self.rows_per_pass = rows_per_pass
+        self.positions = None
         self._batches = batches
 
     def batches(self, fields=()):
@@ -108,10 +112,10 @@ class Subject:
         """
         with torch.autocast(X.device.type, torch.bfloat16, enabled=self.autocast):
             logits = (self.module if module is None else module)(X)
-        logits = main_output(logits)
-        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(X):
-            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise ValueError(f"the network must give outputs of shape (n, n_outputs); for {len(X)} rows it gave {got}")
+        logits = check_logits(main_output(logits), len(X))
+        if self.positions is not None:
+            check_positions(self.positions, logits.shape[1])
+            self.positions = None
         return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
     @contextlib.contextmanager
@@ -178,6 +182,14 @@ def resolve_subject(estimator, X, *, batch_size=None, precision=None):
     return subject
 
 
+def without_tensor(X):
+    """Give the values of a tensor as an array, anything else as it is."""
+    if not isinstance(X, torch.Tensor):
+        return X
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+
+
 def _unwrap(estimator, X):
     """Go through pipelines and meta-estimators down to the classifier or network."""
     outer = type(estimator).__name__
@@ -236,9 +248,7 @@ def _bare_subject(module, X, batch_size):
 
 def _bare_rows(module, X):
     """Rows for a network that no classifier checks them for."""
-    if isinstance(X, torch.Tensor):
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    X = without_tensor(X)
     if not isinstance(X, ImageBunch):
         X = X if hasattr(X, "shape") else np.asarray(X)
         if len(X.shape) not in (3, 4):

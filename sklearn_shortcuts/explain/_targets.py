@@ -90,7 +90,8 @@ def resolve_target(subject, target="predicted", y=None):
     Returns
     -------
     str or ndarray of shape (n,) or (n, n_outputs)
-        Word that the logits decide, or positions, or the labels that are present.
+        Word that the logits decide, or positions, or the labels that are present. Those of a bare network are kept in
+        ``subject.positions`` too, to be compared with its outputs.
 
     Raises
     ------
@@ -98,6 +99,67 @@ def resolve_target(subject, target="predicted", y=None):
         If there is no such class, there are not as many targets as rows, or ``"true"`` lacks ``y``.
     """
     known = None if subject.encoding is None else _names(subject.encoding)
+    target = _resolved(subject, target, y, known)
+    if known is None and not isinstance(target, str):
+        subject.positions = target  # compared with the outputs of the network as soon as there are any
+    return target
+
+
+def check_logits(logits, n_rows):
+    """Refuse outputs of a network that are no table of logits, otherwise give them.
+
+    Parameters
+    ----------
+    logits : object
+        What the network gave.
+    n_rows : int
+        For how many rows.
+
+    Returns
+    -------
+    Tensor of shape (n_rows, n_outputs)
+        The same.
+
+    Raises
+    ------
+    ValueError
+        Saying what it is.
+    """
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != n_rows:
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(f"the network must give outputs of shape (n, n_outputs); for {n_rows} rows it gave {got}")
+    return logits
+
+
+def check_positions(positions, n_outputs):
+    """Refuse positions that a network has no output for.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n,) or (n, n_outputs)
+        Of each row the position of a class, or a table of the labels that are present.
+    n_outputs : int
+        Outputs of the network; one stands for two classes.
+
+    Raises
+    ------
+    ValueError
+        Naming the first row that does not fit.
+    """
+    if positions.ndim == 2:
+        if positions.shape[1] != n_outputs:
+            raise ValueError(f"y has {positions.shape[1]} columns, but the network has {n_outputs} outputs")
+        return
+    n_classes = max(2, n_outputs)
+    wrong = np.flatnonzero((positions < 0) | (positions >= n_classes))
+    if len(wrong):
+        raise ValueError(
+            f"target: row {wrong[0]} asks for class {positions[wrong[0]]}, but of this network with {n_outputs} "
+            f"output{'s' * (n_outputs > 1)} it must be from 0 to {n_classes - 1}"
+        )
+
+
+def _resolved(subject, target, y, known):
     if isinstance(target, str) and target in _WORDS and (known is None or target not in known):
         if target != "true":
             return target
@@ -121,12 +183,16 @@ def _true_target(subject, y):
     y = subject.field("target") if y is None else y
     if y is None:
         raise ValueError("target='true' needs the true classes: give y, or an ImageBunch with the field 'target'")
-    if len(y) != subject.n_rows:
-        raise ValueError(f"y has {len(y)} rows, but X has {subject.n_rows}")
+    n_given = len(y) if np.ndim(y) else "a single value, not"
+    if n_given != subject.n_rows:
+        raise ValueError(f"y has {n_given} rows, but X has {subject.n_rows}; give one class per row")
     if subject.encoding is None:
         y = np.asarray(y)
         if y.dtype.kind not in "iu" and y.ndim == 1:
             raise ValueError("y: of a bare network a class is the position of its output, an integer")
+        if y.ndim == 2 and not np.isin(y, (0, 1)).all():
+            row = np.flatnonzero(~np.isin(y, (0, 1)).all(axis=1))[0]
+            raise ValueError(f"y: row {row} has other values than 0 and 1, which say whether a label is present")
         return y
     y, names = check_target(y, "explained")
     known = subject.encoding.label_names

@@ -1,6 +1,7 @@
 """What is recorded during a forward pass."""
 
 import threading
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -144,3 +145,39 @@ def test_passes_of_other_threads_are_not_recorded():
         other.join()
     assert len(recorder.activation) == 2
     np.testing.assert_array_equal(recorder.activation.detach(), network[0](IMAGES).detach())
+
+
+class Both(nn.Module):
+    """Gives more than one value, in a container of some kind."""
+
+    Pair = namedtuple("Pair", ["map", "images"])
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, images):
+        if self.kind is dict:
+            return {"map": 2 * images}
+        return self.Pair(2 * images, images) if self.kind is tuple else [2 * images, images]
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_containers_of_outputs_are_kept(kind):
+    layer = Both(kind)
+    types = []
+    network = nn.Sequential(layer)
+    network.register_forward_hook(lambda part, inputs, output: types.append(type(output)))
+    recorder = LayerRecorder("0")
+    with recorder.watch(network):
+        outputs = network(IMAGES)
+    assert types == [Both.Pair if kind is tuple else list]
+    torch.testing.assert_close(outputs[0], 2 * IMAGES)
+    torch.testing.assert_close(recorder.activation, 2 * IMAGES)
+
+
+def test_a_layer_that_gives_no_tensor_is_refused():
+    network = nn.Sequential(Both(dict))
+    with pytest.raises(ValueError, match="layer: '0' gives dict, no tensor"), LayerRecorder("0").watch(network):
+        network(IMAGES)
+    assert not network[0]._forward_hooks

@@ -106,3 +106,22 @@ def test_bad_arguments_are_named(options, message):
     network, X = make_network("small")
     with pytest.raises(ValueError, match=message):
         differentiable_cam(network, X, **options)
+
+
+class Odd(torch.nn.Module):
+    """Gives its outputs in another form than a table of logits."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.layer, self.wrap = torch.nn.Conv2d(1, 2, 3), wrap
+
+    def forward(self, images):
+        return self.wrap(self.layer(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("wrap", "message"), [(lambda x: {"logits": x}, "gave dict"), (lambda x: x[:, 0], r"\(2,\)")])
+def test_outputs_that_are_no_logits_are_named(wrap, message):
+    with torch.random.fork_rng(devices=[]):
+        network = Odd(wrap)
+    with pytest.raises(ValueError, match=message):
+        differentiable_cam(network, torch.ones(2, 1, 6, 6), layer="layer")

@@ -167,6 +167,30 @@ def test_constant_signals_and_images():
     SaliencyDisplay.from_maps(np.ones((1, 3, 8, 8)), np.ones((1, 8, 8))).figure_.canvas.draw()
 
 
+def test_gaps_in_images_and_signals():
+    signals = np.random.default_rng(0).normal(size=(2, 2, 20))
+    signals[0, 0, 3:6], signals[1, 1] = np.nan, np.nan
+    ax = SaliencyDisplay.from_maps(signals, np.ones((2, 20))).axes_[0, 0]
+    known = signals[0, 0][np.isfinite(signals[0, 0])]
+    drawn = ax.lines[0].get_ydata()
+    assert np.ptp(drawn[np.isfinite(drawn)]) == pytest.approx(np.ptp(known))
+    assert ax.get_ylim()[1] > np.nanmax(drawn)
+    images = np.random.default_rng(0).random((2, 3, 4, 4))
+    images[0, 0, 0], images[1] = np.nan, np.nan
+    (picture,) = SaliencyDisplay.from_maps(images, np.ones((2, 4, 4))).axes_[0, 0].images
+    assert np.isfinite(picture.get_array()[1:]).all()
+    plt.close("all")
+
+
+def test_tensors_with_a_gradient_are_explained():
+    with torch.random.fork_rng(devices=[]):
+        network = SmallCNN(width=2, depth=1).build((1, 8, 8), 2)
+    images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    display = SaliencyDisplay.from_estimator(network, images, "input_gradients")
+    np.testing.assert_array_equal(display.maps["input gradients"], input_gradients(network, images))
+    plt.close("all")
+
+
 def test_given_axes(classifier, rows):
     figure, (left, right) = plt.subplots(1, 2)
     display = SaliencyDisplay.from_estimator(classifier, rows, rows=[2], ax=left)

@@ -141,6 +141,20 @@ def test_baselines_have_the_units_of_the_images(classifier):
     np.testing.assert_allclose(maps, expected[::2], rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_numbers_without_axes_are_numbers(kind):
+    network, images = make_network("small")
+    expected = integrated_gradients(network, images, 1, baseline=0.5, steps=2)
+    np.testing.assert_array_equal(integrated_gradients(network, images, 1, baseline=kind(0.5), steps=2), expected)
+
+
+def test_sums_of_a_bfloat16_network_have_more_digits():
+    weights = torch.linspace(0.5, 2, 12, dtype=torch.bfloat16)
+    network = linear_network(weights).bfloat16()
+    maps = integrated_gradients(network, np.ones((1, 3, 4), np.float32), 1, steps=300, rule="middle", batch_size=7)
+    np.testing.assert_allclose(maps[0].ravel(), weights.float(), rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("n_rows", "batch_size", "n_passes"), [(1, 5, 2 + 2), (3, 6, 2 + 5), (10, 4, 3 * 2 + 10 + 10 + 5)]
 )
@@ -155,8 +169,10 @@ def test_parts_are_no_larger_than_a_batch(n_rows, batch_size, n_passes):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"baseline": "noise"}, "baseline must be a number, an array or one of zero, mean, blur, got 'noise'"),
-        ({"baseline": np.nan}, "baseline must be finite"),
+        ({"baseline": "noise"}, "baseline must be a finite number, an array or one of zero, mean, blur, got 'noise'"),
+        ({"baseline": np.nan}, "baseline must be a finite number"),
+        ({"baseline": None}, "baseline must be a finite number, .* got None"),
+        ({"baseline": torch.tensor(np.inf)}, "baseline must be a finite number"),
         ({"baseline": np.zeros((5, 12))}, r"baseline has shape \(5, 12\); one image for all rows has \(1, 16, 12\)"),
         ({"baseline": np.full((16, 12), np.inf)}, "not finite|infinity"),
         ({"steps": 0}, "'steps' parameter"),

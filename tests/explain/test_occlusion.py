@@ -105,7 +105,7 @@ def test_linear_network_in_closed_form():
         ({"window": (2, 1.5)}, "window must be a positive integer or one per axis"),
         ({"window": 0}, "'window' parameter"),
         ({"window": 2, "stride": 3}, r"stride=\(3, 3\) leaves gaps"),
-        ({"fill": "shuffle"}, "fill must be a number, an array or one of"),
+        ({"fill": "shuffle"}, "fill must be a finite number, an array or one of"),
     ],
 )
 def test_unknown_options(options, message):

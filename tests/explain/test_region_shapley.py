@@ -3,6 +3,7 @@
 from itertools import combinations, permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -229,6 +230,7 @@ def test_the_network_is_left_as_it_was(classifier, rows):
         (np.zeros((8, 6)), {}, "regions must have shape"),
         (np.zeros((2, 8, 6)), {"border": 1}, "border=1 goes with"),
         ("mask", {"border": 3}, "less than half"),
+        ("mask", {"border": 1.5}, "'border' parameter .* int"),
         ("mask", {"fill": "inpaint"}, "fill"),
         ({"a": np.zeros((4, 8, 6)), "b": np.zeros((8, 6))}, {}, "'a' has shape"),
     ],
@@ -258,3 +260,13 @@ def test_rows_without_a_mask_are_named(classifier, rows):
     for missing in (masks, as_nan):
         with pytest.raises(ValueError, match="'a' is missing in row 3"):
             region_shapley(classifier, rows, {"a": missing, "b": np.zeros((8, 6))})
+
+
+def test_tensors_of_any_type():
+    with torch.random.fork_rng(devices=[]):
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    images = torch.arange(24.0).reshape(2, 3, 4)
+    regions = np.stack([np.eye(3, 4), 1 - np.eye(3, 4)])
+    expected = region_shapley(network, images.numpy(), regions, target=1).values
+    for tensor in (images, images.bfloat16(), images.clone().requires_grad_()):
+        pd.testing.assert_frame_equal(region_shapley(network, tensor, regions, target=1).values, expected)

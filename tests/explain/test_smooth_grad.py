@@ -92,3 +92,11 @@ def test_unknown_options(options):
     network, images = make_network("small")
     with pytest.raises(ValueError, match=f"'{next(iter(options))}' parameter"):
         smooth_grad(network, images, **options)
+
+
+def test_sums_of_a_bfloat16_network_have_more_digits():
+    weights = torch.linspace(0.5, 2, 12, dtype=torch.bfloat16)
+    network = linear_network(weights).bfloat16()
+    images = np.random.default_rng(0).random((1, 3, 4), dtype=np.float32)
+    maps = smooth_grad(network, images, 1, n_samples=60, batch_size=7, aggregate="mean_square", random_state=0)
+    np.testing.assert_allclose(maps[0].ravel(), weights.float() ** 2, rtol=1e-5)

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy.special import expit, log_softmax
+from torch import nn
 
 from sklearn_shortcuts import ImageBunch
+from sklearn_shortcuts.explain import grad_cam, input_gradients, occlusion, region_shapley
 from sklearn_shortcuts.explain._targets import resolve_target, select_scores
 from sklearn_shortcuts.neural._targets import TargetEncoding
 
@@ -57,6 +59,25 @@ def test_scores_have_gradients():
 def test_scores_that_there_are_not(target, message):
     with pytest.raises(ValueError, match=message):
         select_scores(LOGITS, target)
+
+
+@pytest.mark.parametrize("explain", [grad_cam, input_gradients, occlusion, region_shapley])
+@pytest.mark.parametrize(
+    ("n_outputs", "options", "message"),
+    [
+        (3, {"target": 3}, "target: row 0 asks for class 3, .* from 0 to 2"),
+        (3, {"target": [0, 2, -1]}, "target: row 2 asks for class -1"),
+        (3, {"target": "true", "y": [0, 7, 2]}, "target: row 1 asks for class 7"),
+        (1, {"target": 2}, "target: row 0 asks for class 2, .* with 1 output it must be from 0 to 1"),
+        (3, {"target": "true", "y": np.ones((3, 2), int)}, "y has 2 columns, but the network has 3 outputs"),
+    ],
+)
+def test_classes_that_a_network_does_not_have_are_named(explain, n_outputs, options, message):
+    with torch.random.fork_rng(devices=[]):
+        network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, n_outputs))
+    rows = ImageBunch(np.ones((3, 6, 6), np.float32), masks=np.eye(6)[None].repeat(3, 0))
+    with pytest.raises(ValueError, match=message):
+        explain(network, rows, batch_size=1, **options)
 
 
 def subject(encoding=None, n_rows=3, **fields):
@@ -116,6 +137,9 @@ def test_true_classes_come_from_y_or_the_bunch():
         (None, "cat", None, "position of its output"),
         (None, 1.5, None, "position of its output"),
         (None, "true", ["a", "b", "c"], "position of its output"),
+        (None, "true", [[1, 0], [0.5, 1], [0, 0]], "y: row 1 has other values than 0 and 1"),
+        (None, "true", 1, "y has a single value, not rows"),
+        (CLASSES, "true", "abc", "y has a single value, not rows"),
         (LABELS, "true", pd.DataFrame(np.zeros((3, 3), int), columns=["x", "y", "z"]), "not among|the labels"),
     ],
 )
