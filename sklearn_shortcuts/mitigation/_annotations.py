@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..images import ImageBunch
-from ..images._fields import as_masks
+from ..images._fields import InsideRows, as_masks
 from ..metrics._region_rows import has_region
 from ._regularization import MASK_FIELDS
 
@@ -126,7 +126,8 @@ def _checked_class_masks(class_masks, bunch):
         )
     if not isinstance(class_masks, (np.ndarray, list, tuple)):  # read batch by batch
         has_mask = getattr(class_masks, "has_mask", None)
-        return class_masks, np.ones(len(bunch), dtype=bool) if has_mask is None else np.asarray(has_mask, dtype=bool)
+        has_mask = np.ones(len(bunch), dtype=bool) if has_mask is None else np.asarray(has_mask, dtype=bool)
+        return InsideRows(class_masks) if np.dtype(class_masks.dtype).kind in "iu" else class_masks, has_mask
     # Laid on top of each other the masks of a row are one mask, which the rules for masks apply to.
     tall = (shape[0] * shape[1], *shape[2:])
     rows = [one if one is None else np.reshape(_without_missing(np.asarray(one)), tall) for one in class_masks]

@@ -30,13 +30,16 @@ def counterfactual_table(models, annotations, y, mask_role, used):
 
     Returns
     -------
-    DataFrame
+    DataFrame or None
         One row per model: ``accuracy``, ``region_swap_accuracy``, ``flip_rate``, ``noise_fill_accuracy``, ``n_rows``.
+        None if no row has a wrong region.
     """
     rng = np.random.RandomState(0)
     rows = _choose_rows(annotations, mask_role, used, rng)
     labels = np.asarray(y)[rows]
     masks = _own_masks(annotations, rows, labels, next(iter(models.values())))
+    if not as_region(masks, mask_role).any():  # the right region is everything
+        return None
     bunch = annotations.bunch[rows].with_fields(masks=masks, groups=None, target=None)
     several = len(np.unique(labels, axis=0)) > 1
     options = {"labels": labels, "how": "other_class" if several else "any", "mask_role": mask_role}

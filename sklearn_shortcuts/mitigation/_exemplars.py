@@ -49,6 +49,11 @@ def freeze_exemplars(penalty, exemplars, unrefined, annotations, y, mask_role, u
                 f"or exemplars=(good, bad) with row numbers"
             )
         rows = used[annotations.annotated[used]]
+        if len(rows) == 0:
+            raise ValueError(
+                f"{type(penalty).__name__} learns from exemplars, which are suggested by masks, but no row that counts "
+                f"has one that marks something: give such masks, or exemplars=(good, bad) with row numbers"
+            )
         found = choose_exemplars(
             unrefined, bunch[rows], y[rows], N_PAIRS, penalty=penalty, mask_role=mask_role, or_fewer=True
         )

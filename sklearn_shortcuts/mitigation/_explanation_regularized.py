@@ -93,7 +93,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         regions exchanged between classes (also with their absence, see
         :func:`~sklearn_shortcuts.metrics.swap_regions`), ``flip_rate`` of predictions in this, and
         ``noise_fill_accuracy`` with noise in their place, on ``n_rows`` training rows that have a mask, at most 500.
-        None without masks.
+        None without masks, or if these leave no wrong region.
     classes_ : ndarray of shape (n_classes,) or (n_labels, 2)
         Classes.
     label_names_ : ndarray of shape (n_labels,) or None

@@ -86,6 +86,16 @@ def _read_pooling(args):
     return kernel, _per_axis(dilation, n_axes), _per_axis(padding, n_axes), _per_axis(stride or kernel, n_axes)
 
 
+def _read_adaptive_pooling(args):
+    image, sizes = args[0], _per_axis(args[1], args[0].ndim - 2)
+    pairs = list(zip(image.shape[2:], sizes))
+    # Where the sizes do not divide, windows begin and end up to one pixel beyond even ones.
+    extra = [int(before % after > 0) for before, after in pairs]
+    reach = [math.ceil(before / after) - 1 + 2 * more for (before, after), more in zip(pairs, extra)]
+    kernel = [before if after == 1 else 2 for before, after in pairs]  # all of the map, or two ends that far apart
+    return kernel, reach, extra, [before / after for before, after in pairs]
+
+
 def _read_padding(args):
     before = list(reversed(args[1][::2]))  # torch gives the last axis first
     return [1] * len(before), [1] * len(before), before, [1] * len(before)
@@ -103,6 +113,10 @@ _READERS = {
     torch.ops.aten.max_pool3d_with_indices: _read_pooling,
     torch.ops.aten.avg_pool2d: _read_pooling,
     torch.ops.aten.avg_pool3d: _read_pooling,
+    torch.ops.aten._adaptive_avg_pool2d: _read_adaptive_pooling,
+    torch.ops.aten._adaptive_avg_pool3d: _read_adaptive_pooling,
+    torch.ops.aten.adaptive_max_pool2d: _read_adaptive_pooling,
+    torch.ops.aten.adaptive_max_pool3d: _read_adaptive_pooling,
     torch.ops.aten.constant_pad_nd: _read_padding,
 }
 

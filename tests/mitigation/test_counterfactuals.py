@@ -116,6 +116,13 @@ def test_a_mark_is_exchanged_with_its_absence(n_marked, n_free, expected):
     assert model.counts[0] == expected
 
 
+def test_where_everything_is_right_there_is_nothing_to_exchange():
+    bunch = decoys(16)
+    bunch = bunch.with_fields(masks=np.ones_like(bunch.masks))
+    annotations = gather_annotations(bunch, masks=None, class_masks=None, mask_field="masks", needed_by=None)
+    assert counterfactual_table({"model": ByPatch()}, annotations, bunch.target, "attend", np.arange(16)) is None
+
+
 def test_around_a_right_region_empty_masks_are_left_out():
     bunch = decoys(40)
     masks = ~bunch.masks

@@ -214,6 +214,17 @@ def test_missing_masks_per_class():
     assert int(seen["masks"].isnan().all(-1).all(-1).sum()) == 2 * 2 + 1
 
 
+def test_masks_per_class_on_disk_may_be_bytes(tmp_path):
+    bunch = decoys(16)
+    masks = np.stack([bunch.masks, bunch.masks], axis=1)
+    np.save(tmp_path / "masks.npy", masks.astype(np.uint8) * 255)
+    on_disk = bunch.with_fields(masks=None, class_masks=np.load(tmp_path / "masks.npy", mmap_mode="r"))
+    for bunch in (on_disk, on_disk.with_fields(class_masks=masks)):
+        regularized(penalty=Constant(), lambda_=1.0, mask_role="attend", refine=False).fit(bunch)
+    first, second = Constant.seen[0], Constant.seen[len(Constant.seen) // 2]
+    assert torch.equal(first["masks"], second["masks"])
+
+
 def test_augmentation_moves_masks_with_their_images():
     bunch = decoys(16)
     mirrored = network(augmentation=RandomGeometry(hflip=1.0), batch_size=16, max_epochs=1)
@@ -247,6 +258,7 @@ def test_augmentation_moves_masks_with_their_images():
         ({"penalty": ExemplarTripletPenalty(), "exemplars": ([0],)}, {}, "must be a pair"),
         ({"penalty": ExemplarTripletPenalty(), "exemplars": ([0.5], [1.5])}, {}, "row numbers or images"),
         ({"penalty": ExemplarTripletPenalty()}, {"X": "plain"}, "give masks, or exemplars="),
+        ({"penalty": "exbl"}, {"masks": np.zeros((16, 12, 12))}, "no row that counts has one that marks something"),
     ],
 )
 def test_bad_input_is_named(options, fit, message):

@@ -36,6 +36,8 @@ NETWORKS = {
     "no padding": (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 4, stride=3), nn.Conv2d(2, 1, 2)), (1, 26, 30)),
     "axes differ": (nn.Conv2d(1, 2, (3, 5), stride=(1, 2), padding=(1, 0)), (1, 14, 15)),
     "padding of its own": (nn.Sequential(nn.ZeroPad2d((2, 1, 3, 0)), nn.Conv2d(1, 1, 4, stride=2)), (1, 16, 15)),
+    "adaptive": (nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.AdaptiveAvgPool2d((4, 3))), (1, 16, 12)),
+    "adaptive signal": (nn.Sequential(nn.Conv1d(1, 2, 5), nn.AdaptiveAvgPool1d(8), nn.Conv1d(2, 1, 2)), (1, 36)),
     "residual": (Residual(), (1, 32, 32)),
     "signal": (nn.Sequential(nn.Conv1d(1, 2, 7, stride=2, padding=3), nn.AvgPool1d(2), nn.Conv1d(2, 2, 3)), (1, 60)),
 }
@@ -115,6 +117,21 @@ def test_pooling_over_everything_is_no_part_of_the_field():
     with torch.random.fork_rng(devices=[]):
         windows = geometry(Gated(), (1, 10, 10))
     assert windows == (Window(-1, 3, 1),) * 2
+
+
+@pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d])
+@pytest.mark.parametrize("n_cells", [5, 11])
+def test_adaptive_windows_of_unequal_size_are_covered(pool, n_cells):
+    with torch.random.fork_rng(devices=[]):
+        network = positive(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, stride=2), pool(n_cells)))
+    window, _ = geometry(network.float(), (1, 32, 32))
+    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    output = network(image)
+    for cell in range(n_cells):
+        (gradient,) = torch.autograd.grad(output[0, 0, cell].sum(), image, retain_graph=True)
+        seen = gradient[0, 0].any(1).nonzero()
+        assert seen.min() >= np.floor(window.start + cell * window.stride)
+        assert seen.max() < np.ceil(window.start + cell * window.stride + window.size)
 
 
 def test_layers_that_cut_patches_without_convolution_see_at_least_their_patch():
