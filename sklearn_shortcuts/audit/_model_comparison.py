@@ -6,13 +6,14 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, validate_params
 
 from .._random_state import draw_seed, make_random_state
 from ..images import ImageBunch
 from ..metrics import holm_correction
 from ..metrics._counterfactual import REMOVAL_CONSTRAINTS
-from ..metrics._inputs import check_groups
+from ..metrics._inputs import UnmeasurableError, check_groups
 from ..metrics._region_rows import as_bunch
 from ..metrics._region_swap import EXCHANGE_CONSTRAINTS
 from ._model_metrics import (
@@ -209,30 +210,39 @@ def compare_models(
     swap_seed, seed = (draw_seed(rng) for _ in range(2))
     _check_classes(models)
 
-    measured = dict(plain_metrics(fitted, X, y, groups, wanted))
+    outcomes = dict(plain_metrics(fitted, X, y, groups, wanted))
     if flipped_rows is not None:
-        measured.update(plain_metrics(fitted, *flipped_rows, wanted, prefix="flipped_"))
+        outcomes.update(plain_metrics(fitted, *flipped_rows, wanted, prefix="flipped_"))
     options = {"mask_role": mask_role, "content": content, "n_draws": n_draws, "fill": fill}
-    measured.update(region_metrics(fitted, X, y, masks, groups, wanted, swap_seed, **options))
-    measured.update(saliency_metrics(fitted, X, bunch, wanted, explainer))
+    outcomes.update(region_metrics(fitted, X, y, masks, groups, wanted, swap_seed, **options))
+    outcomes.update(saliency_metrics(fitted, X, bunch, wanted, explainer))
+    measured = {}
+    for metric in wanted:
+        outcome = outcomes[metric]
+        if not isinstance(outcome, UnmeasurableError):
+            measured[metric] = outcome
+        elif metrics is None:
+            reasons[metric] = str(outcome)
+        else:
+            raise ValueError(f"metrics: {metric!r} cannot be measured, {outcome}") from outcome
 
     uncertainty = Uncertainty(confidence_level, n_resamples, seed)
     table = pd.DataFrame(
         [
             {"metric": metric, "model": name, **measured[metric].estimate(number, uncertainty)}
-            for metric in wanted
+            for metric in measured
             for number, name in enumerate(names)
         ]
     )
     columns = ["metric", "model", "value", "low", "high", "chance", "n_rows", "n_left_out", "n_zero", "n_groups"]
     differences = None
     if reference is not None:
-        differences = _differences(measured, wanted, names, reference, uncertainty)
+        differences = _differences(measured, names, reference, uncertainty)
     left_out = {} if metrics is not None else {metric: reasons[metric] for metric in METRICS if metric in reasons}
     return ModelComparison(table[columns], differences, left_out)
 
 
-def _differences(measured, wanted, names, reference, uncertainty):
+def _differences(measured, names, reference, uncertainty):
     other = names.index(reference)
     differences = pd.DataFrame(
         [
@@ -242,7 +252,7 @@ def _differences(measured, wanted, names, reference, uncertainty):
                 "reference": reference,
                 **measured[metric].difference(number, other, uncertainty),
             }
-            for metric in wanted
+            for metric in measured
             for number, name in enumerate(names)
             if number != other
         ]
@@ -314,6 +324,8 @@ def _check_labels(y, n_rows, name):
         where = "in flipped" if name == "flipped" else "for X"
         raise ValueError(f"there are no labels {where}: give them beside it, or an ImageBunch with the field 'target'")
     y = y if hasattr(y, "iloc") else np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y)
     if len(y) != n_rows:
         raise ValueError(f"{name} has {len(y)} labels for {n_rows} rows")
     missing = np.asarray(pd.isna(y)).reshape(n_rows, -1).any(axis=1)

@@ -7,6 +7,7 @@ import pandas as pd
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D")
 _KINDS = ("points", "tradeoff")
+_COLUMNS = ("metric", "model", "value", "low", "high")
 _TITLES = {
     "auc": "AUC",
     "flipped_auc": "AUC, shortcut flipped",
@@ -135,10 +136,21 @@ class ModelComparisonDisplay:
         return self
 
     def _choose(self, kind, metrics):
+        lacking = [name for name in _COLUMNS if name not in self.table]
+        if lacking:
+            raise ValueError(f"table has no column {lacking[0]!r}; needed are {list(_COLUMNS)}")
+        repeated = np.flatnonzero(self.table.duplicated(["metric", "model"]))
+        if len(repeated):
+            metric, model = self.table[["metric", "model"]].iloc[repeated[0]]
+            raise ValueError(
+                f"table: row {repeated[0]} is the second of {metric!r} and {model!r}; draw one table at a time"
+            )
         there = list(pd.unique(self.table["metric"]))
         if metrics is None:
             metrics = there if kind == "points" else ["accuracy", "region_swap_accuracy"]
-        metrics = list(metrics)
+        metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+        if not metrics or len(set(metrics)) < len(metrics):
+            raise ValueError(f"metrics must name at least one metric, and none twice, got {metrics}")
         missing = [metric for metric in metrics if metric not in there]
         if missing:
             raise ValueError(f"metrics: {missing[0]!r} is not in the table, which has {there}; name others by metrics=")

@@ -15,6 +15,7 @@ from ..metrics import (
     wrong_reason_score,
 )
 from ..metrics._counterfactual import flip_scores, removal_scores, right_share, rows_to_exchange, swap_scores
+from ..metrics._inputs import UnmeasurableError
 from ..metrics._label_scores import evaluation_target, label_scores
 from ..metrics._macro_auc import MacroAUC
 from ..metrics._region_rows import RegionRows
@@ -120,6 +121,7 @@ class AreaMetric:
 
     def __init__(self, areas, groups, n_used, n_rows):
         self.areas, self.n_used, self.n_rows = areas, n_used, n_rows
+        areas.standard_error(np.eye(len(areas.auc))[0])  # raises here what would spoil the intervals of all models
         self.n_groups = n_used if groups is None else len(pd.unique(groups))
 
     def estimate(self, model, uncertainty):
@@ -164,8 +166,8 @@ def plain_metrics(models, X, y, groups, wanted, prefix=""):
     ------
     name : str
         Metric.
-    metric : ShareMetric or AreaMetric
-        Scores of all models.
+    outcome : ShareMetric, AreaMetric or UnmeasurableError
+        Scores of all models, or why these rows allow none.
     """
     groups = None if groups is None else np.asarray(groups)
     if f"{prefix}accuracy" in wanted:
@@ -174,7 +176,7 @@ def plain_metrics(models, X, y, groups, wanted, prefix=""):
     if f"{prefix}auc" in wanted:
         target = evaluation_target(y, models[0])
         scores = np.stack([label_scores(model, X, target) for model in models])
-        yield f"{prefix}auc", AreaMetric(_areas(target, scores, groups), groups, len(y), len(y))
+        yield f"{prefix}auc", _attempt(_area_metric, target, scores, groups, len(y))
 
 
 def region_metrics(models, X, y, masks, groups, wanted, seed, *, mask_role, content, n_draws, fill):
@@ -201,29 +203,24 @@ def region_metrics(models, X, y, masks, groups, wanted, seed, *, mask_role, cont
     ------
     name : str
         Metric.
-    metric : ShareMetric or AreaMetric
-        Scores of all models.
+    outcome : ShareMetric, AreaMetric or UnmeasurableError
+        Scores of all models, or why these rows allow none.
     """
     if not set(REGION) & set(wanted):
         return
-    rows = rows_to_exchange(X, masks, groups, content, mask_role)
-    labels, n_rows = rows.labels(y), len(rows.found)
+    exchanged = _attempt(rows_to_exchange, X, masks, groups, content, mask_role)
     exchange = {"content": content, "mask_role": mask_role, "n_draws": n_draws}
     for name, measure, how in (
         ("region_swap_accuracy", swap_scores, "any"),
         ("flip_rate", flip_scores, "other_class"),
     ):
-        if name in wanted:
-            scores = [measure(m, rows, labels, how=how, rng=np.random.RandomState(seed), **exchange) for m in models]
-            yield name, ShareMetric(np.stack(scores, axis=1), rows.groups, n_rows)
+        if name in wanted and isinstance(exchanged, UnmeasurableError):
+            yield name, exchanged
+        elif name in wanted:
+            yield name, _attempt(_exchange_metric, models, exchanged, y, measure, seed, how=how, **exchange)
     if "region_removal_auc" in wanted:
-        rows = RegionRows(X, masks, groups, mask_role)
-        labels = rows.labels(y)
-        target = evaluation_target(labels, models[0])
         removal = {"fill": fill, "blur_sigma": 0.0625, "mask_role": mask_role}
-        scores = [removal_scores(m, rows, target, rng=np.random.RandomState(seed), **removal) for m in models]
-        areas = _areas(target, np.stack(scores), rows.groups)
-        yield "region_removal_auc", AreaMetric(areas, rows.groups, len(labels), n_rows)
+        yield "region_removal_auc", _attempt(_removal_metric, models, X, y, masks, groups, seed, **removal)
 
 
 def saliency_metrics(models, X, bunch, wanted, explainer):
@@ -246,14 +243,17 @@ def saliency_metrics(models, X, bunch, wanted, explainer):
     ------
     name : str
         Metric.
-    metric : ShareMetric
-        Scores of all models.
+    outcome : ShareMetric or UnmeasurableError
+        Scores of all models, or why these rows allow none.
     """
     names = [name for name in _SALIENCY if name in wanted]
     if not names:
         return
     # Which artifact masks are empty is known when they are read.
     needed = np.ones(len(bunch), dtype=bool) if ARTIFACT in names else bunch.has_mask
+    if not needed.any():
+        yield from ((name, UnmeasurableError("no row has a mask; give masks for at least some rows")) for name in names)
+        return
     rows, shown = bunch[needed], X[needed]
     found: dict = {name: [] for name in names}
     for model in models:
@@ -261,14 +261,42 @@ def saliency_metrics(models, X, bunch, wanted, explainer):
         for name in names:
             regions = {"artifact_masks": rows.artifact_masks} if name == ARTIFACT else {"masks": rows.masks}
             has_mask = None if name == ARTIFACT else rows.has_mask
-            found[name].append(_SALIENCY[name](maps, **regions, has_mask=has_mask))
+            found[name].append(_attempt(_SALIENCY[name], maps, **regions, has_mask=has_mask))
     groups = np.asarray(bunch.groups) if "groups" in bunch.fields else None
     for name, scores in found.items():
+        if isinstance(scores[0], UnmeasurableError):
+            yield name, scores[0]
+            continue
         by_row = np.full((len(bunch), len(models)), np.nan)
         by_row[needed] = np.stack([score.scores for score in scores], axis=1)
         chance, n_zero = [score.chance for score in scores], [score.n_zero for score in scores]
         yield name, ShareMetric(by_row, groups, len(bunch), chance, n_zero)
 
 
-def _areas(target, scores, groups):
-    return MacroAUC(target.positive, scores, target.label_names, groups)
+def _attempt(measure, *args, **options):
+    """Give what a function gives, or why these rows do not allow it."""
+    try:
+        return measure(*args, **options)
+    except UnmeasurableError as error:
+        return error
+
+
+def _exchange_metric(models, rows, y, measure, seed, **exchange):
+    labels = rows.labels(y)
+    scores = [measure(model, rows, labels, rng=np.random.RandomState(seed), **exchange) for model in models]
+    return ShareMetric(np.stack(scores, axis=1), rows.groups, len(rows.found))
+
+
+def _removal_metric(models, X, y, masks, groups, seed, *, mask_role, **fill):
+    rows = RegionRows(X, masks, groups, mask_role)
+    target = evaluation_target(rows.labels(y), models[0])
+    scores = [
+        removal_scores(model, rows, target, mask_role=mask_role, rng=np.random.RandomState(seed), **fill)
+        for model in models
+    ]
+    return _area_metric(target, np.stack(scores), rows.groups, len(rows.found))
+
+
+def _area_metric(target, scores, groups, n_rows):
+    areas = MacroAUC(target.positive, scores, target.label_names, groups)
+    return AreaMetric(areas, groups, len(target.positive), n_rows)

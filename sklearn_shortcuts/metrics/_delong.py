@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ._inputs import SCORE_CONSTRAINTS, check_scores, check_values, only_column
+from ._inputs import SCORE_CONSTRAINTS, UnmeasurableError, check_scores, check_values, only_column
 
 # Below this a standard error is rounding: a single pair of 10^5 x 10^5 rows already moves an AUC by 1e-10.
 _ZERO = 1e-13
@@ -92,7 +92,7 @@ class AUCComponents:
         The contrasts are taken before squaring: identical classifiers then differ by exactly zero.
         """
         if min(self.n_groups_positive, self.n_groups_negative) < 2:
-            raise ValueError(
+            raise UnmeasurableError(
                 "the variance of an AUC needs at least two independent rows (or groups) of each class, got "
                 f"{self.n_groups_positive} with the positive and {self.n_groups_negative} with the negative class"
             )

@@ -13,6 +13,10 @@ SCORE_CONSTRAINTS = {
 }
 
 
+class UnmeasurableError(ValueError):
+    """These rows do not allow the measure, whatever the model; raised for well-formed input only."""
+
+
 def check_scores(y_true, y_score, groups=None, pos_label=None):
     """Check the input of a measure of ranking.
 

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from ._auc_interval import auc_limits
 from ._delong import AUCComponents
-from ._inputs import check_scores
+from ._inputs import UnmeasurableError, check_scores
 
 _ZERO = 1e-13  # a standard error below this is rounding
 
@@ -39,7 +39,7 @@ class MacroAUC:
         for name, column in zip(label_names, answers.T):
             if column.all() or not column.any():
                 has = "all" if column.all() else "none"
-                raise ValueError(
+                raise UnmeasurableError(
                     f"{has} of the {len(column)} rows are {name!r}: an AUC needs rows with and without; give other "
                     "rows, or measure accuracy"
                 )

@@ -6,6 +6,7 @@ from sklearn.utils import column_or_1d
 
 from ..images import ImageBunch
 from ..images._array_rows import bunch_of_arrays
+from ._inputs import UnmeasurableError
 
 _ROWS_AT_ONCE = 256
 
@@ -97,7 +98,7 @@ class RegionRows:
         self.n_missing = int((~bunch.has_mask).sum())
         self.n_empty = int(bunch.has_mask.sum() - self.found.sum())
         if not self.found.any():
-            raise ValueError(
+            raise UnmeasurableError(
                 f"no row has a region: {self.n_missing} rows have no mask, and the region of {self.n_empty} is empty"
             )
         if keep_empty:

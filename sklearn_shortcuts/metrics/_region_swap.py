@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from .._random_state import make_random_state
 from ..images._sources import RowView
+from ._inputs import UnmeasurableError
 from ._region_rows import as_bunch, as_region, has_region
 
 _TRIES = 20  # rounds of drawing before the rows that may be drawn are listed one by one
@@ -264,7 +265,7 @@ class RegionExchange:
 def _no_donor(row, bunch, how):
     wanted = " of another class" * (how == "other_class") + " of another patient" * ("groups" in bunch.fields)
     remedy = 'give how="any" to take any other row' if how == "other_class" else "give more rows"
-    return ValueError(f"row {row} has no other row{wanted} to exchange its region with; {remedy}")
+    return UnmeasurableError(f"row {row} has no other row{wanted} to exchange its region with; {remedy}")
 
 
 def _transport(donor, donor_inside, image, inside):

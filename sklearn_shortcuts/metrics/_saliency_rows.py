@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..images._fields import as_masks
+from ._inputs import UnmeasurableError
 
 _BYTES_AT_ONCE = 2**25  # of maps as float64
 
@@ -87,7 +88,7 @@ class MapRows:
             present = present & has_mask
         self.has_mask = present
         if not present.any():
-            raise ValueError("no row has a mask; give masks for at least some rows")
+            raise UnmeasurableError("no row has a mask; give masks for at least some rows")
 
     def __iter__(self):
         """Yield row numbers, maps as float64 and regions as booleans of the rows that have a region."""
@@ -128,7 +129,7 @@ class MapRows:
             scores[rows], chances[rows] = function(maps, inside)
             n_regions += len(rows)
         if n_regions == 0:
-            raise ValueError("the masks of all rows are empty; a region needs at least one pixel")
+            raise UnmeasurableError("the masks of all rows are empty; a region needs at least one pixel")
         used = np.isfinite(scores)
         n_used = int(used.sum())
         return SaliencyScore(

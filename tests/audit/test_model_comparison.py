@@ -36,6 +36,36 @@ def where_it_reads(model, X):
     return maps
 
 
+def test_metrics_that_the_rows_do_not_allow_are_left_out():
+    bunch, y = make_rows(n=40)
+    masks = np.asarray(bunch.masks).copy()
+    masks[y == 1] = 0  # an artifact that one class has
+    artifact = bunch.with_fields(masks=masks)
+    comparison = compare_models(MODELS, artifact, reference="honest", random_state=0)
+    measured = ["accuracy", "auc", "region_swap_accuracy", "flip_rate"]
+    assert comparison.wide_.columns.tolist() == measured
+    assert comparison.differences_["metric"].tolist() == measured
+    assert comparison.left_out_["region_removal_auc"].startswith("none of the 20 rows are 1")
+    with pytest.raises(ValueError, match="'region_removal_auc' cannot be measured, none of the 20 rows are 1"):
+        compare_models(MODELS, artifact, metrics=["region_removal_auc"])
+    comparison = compare_models(MODELS, artifact, content="place", explainer=where_it_reads, random_state=0)
+    assert comparison.left_out_["flip_rate"].startswith("row ")
+
+    nowhere = bunch.with_fields(masks=np.zeros_like(masks))
+    comparison = compare_models(MODELS, nowhere, explainer=where_it_reads)
+    assert comparison.wide_.columns.tolist() == ["accuracy", "auc"]
+    assert comparison.left_out_["region_swap_accuracy"].startswith("no row has a region")
+    assert comparison.left_out_["pointing_game"].startswith("the masks of all rows are empty")
+    nobody_looked = bunch.with_fields(masks=np.full(masks.shape, np.nan))
+    comparison = compare_models(MODELS, nobody_looked, explainer=where_it_reads)
+    assert comparison.left_out_["pointing_game"].startswith("no row has a mask")
+
+    few = np.arange(40) == np.flatnonzero(y)[0]
+    comparison = compare_models(MODELS, np.asarray(bunch), few.astype(int)[:, None])
+    assert comparison.wide_.columns.tolist() == ["accuracy"]
+    assert "at least two independent rows" in comparison.left_out_["auc"]
+
+
 def flipped_rows():
     """Rows whose region shows the other class."""
     bunch, y = make_rows(n=40, seed=9)

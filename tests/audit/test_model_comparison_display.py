@@ -94,3 +94,16 @@ def test_bad_input():
         ModelComparisonDisplay.from_results(table, connect=True)
     with pytest.raises(ValueError, match="ax takes one panel"):
         ModelComparisonDisplay.from_results(table, ax=plt.subplots()[1])
+    for metrics in ([], ["auc", "auc"]):
+        with pytest.raises(ValueError, match="at least one metric, and none twice"):
+            ModelComparisonDisplay.from_results(table, metrics=metrics)
+    with pytest.raises(ValueError, match="at least one metric"):
+        ModelComparisonDisplay.from_results(table.iloc[:0])
+    with pytest.raises(ValueError, match="no column 'low'"):
+        ModelComparisonDisplay.from_results(table.drop(columns="low"))
+    with pytest.raises(ValueError, match=f"row {len(table)} is the second of 'accuracy'"):
+        ModelComparisonDisplay.from_results(pd.concat([table, table]))
+
+
+def test_one_metric_by_its_name():
+    assert list(ModelComparisonDisplay.from_results(make_table(), metrics="auc").axes_) == ["auc"]
