@@ -2,7 +2,7 @@
 
 from numbers import Integral
 
-from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints, validate_params
 
 from .._random_state import make_random_state
 from ..images import ImageBunch
@@ -21,7 +21,8 @@ _DEFAULTS = {
 
 
 @validate_params(
-    {"metric": [StrOptions(set(_DEFAULTS))], "random_state": [Integral]}, prefer_skip_nested_validation=True
+    {"metric": [StrOptions(set(_DEFAULTS))], "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")]},
+    prefer_skip_nested_validation=True,
 )
 def make_counterfactual_scorer(metric="region_swap_accuracy", *, random_state=0, **options):
     """Make a scorer that selects models by what they do without their shortcut.

@@ -49,9 +49,12 @@ def make_subgroups(*attributes):
     check_consistent_length(*attributes)
     parts = []
     for position, attribute in enumerate(attributes):
+        if np.ndim(attribute) != 1:
+            raise ValueError(
+                f"attribute number {position} has shape {np.shape(attribute)}; give the columns of a table one by one"
+            )
         name = getattr(attribute, "name", None)
-        # A Series keeps its type: columns of integers that may be missing would become floats.
-        values = attribute if isinstance(attribute, pd.Series) else column_or_1d(attribute)
+        values = pd.Series(attribute)  # keeps integers that may be missing, which an array would turn into floats
         missing = np.flatnonzero(pd.isna(values))
         if len(missing):
             what = repr(name) if name is not None else f"number {position}"
@@ -305,6 +308,9 @@ def check_subgroups(subgroups, y_true):
         raise ValueError(f"subgroups: row {missing[0]} has none ({len(missing)} such rows); give it one of its own")
     if len(subgroups) == 0:
         raise ValueError("subgroups is empty: there is no row to score")
+    types = sorted({type(name).__name__ for name in subgroups.tolist()})
+    if "str" in types and len(types) > 1:
+        raise ValueError(f"subgroups mixes the types {types}, which have no order; name them by make_subgroups")
     return subgroups
 
 

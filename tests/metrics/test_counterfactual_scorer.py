@@ -109,6 +109,8 @@ def test_bad_input():
         make_counterfactual_scorer("region_removal_auc", how="any")
     with pytest.raises(ValueError, match="The 'n_draws' parameter of make_counterfactual_scorer"):
         make_counterfactual_scorer(n_draws=0)
+    with pytest.raises(ValueError, match="The 'random_state' parameter of make_counterfactual_scorer"):
+        make_counterfactual_scorer(random_state=-1)
     with pytest.raises(ValueError, match="The 'metric' parameter"):
         make_counterfactual_scorer("accuracy")
     with pytest.raises(ValueError, match="X must be an ImageBunch with the field 'masks', not ndarray"):
