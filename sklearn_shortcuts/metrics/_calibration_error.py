@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils._param_validation import Interval, validate_params
 
-from ._inputs import SCORE_CONSTRAINTS, check_labels, check_values, only_column
+from ._inputs import SCORE_CONSTRAINTS, check_labels, check_probabilities
 
 
 @validate_params(
@@ -26,7 +26,7 @@ def expected_calibration_error(y_true, y_prob, *, n_bins=10, pos_label=None):
     y_prob : array-like of shape (n,)
         Probability of the positive class, in [0, 1].
     n_bins : int, default=10
-        Bins of equal width.
+        Bins of equal width; a probability on an edge belongs to the bin above.
     pos_label : int, float, bool or str, default=None
         Label of the positive class; may be left out for labels 0/1, -1/1 and False/True.
 
@@ -52,9 +52,7 @@ def expected_calibration_error(y_true, y_prob, *, n_bins=10, pos_label=None):
     0.25
     """
     positive = check_labels(y_true, pos_label, needs_both=False)
-    scores = only_column(check_values(y_prob, len(positive)), "y_prob")
-    outside = np.flatnonzero((scores < 0) | (scores > 1))
-    if len(outside):
-        raise ValueError(f"y_prob: row {outside[0]} has {scores[outside[0]]}, which is no probability")
-    bins = np.minimum((scores * n_bins).astype(np.int64), n_bins - 1)
-    return float(np.abs(np.bincount(bins, scores - positive, n_bins)).sum() / len(scores))
+    scores = check_probabilities(y_prob, len(positive), "y_prob")
+    # Edges are divided once: the product of a score and n_bins may be rounded into the bin below, as 0.29 * 100 is.
+    bins = np.searchsorted(np.arange(1, n_bins) / n_bins, scores, side="right")
+    return float(np.abs(np.bincount(bins, scores - positive)).sum() / len(scores))

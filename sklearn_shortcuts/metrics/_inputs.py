@@ -142,6 +142,30 @@ def only_column(scores, name):
     return scores[:, 0]
 
 
+def check_probabilities(values, n_rows, name):
+    """Check probabilities of the positive class.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        Probabilities.
+    n_rows : int
+        How many rows there must be.
+    name : str
+        What the caller named them.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n,)
+        Probabilities, all in [0, 1].
+    """
+    values = only_column(check_values(values, n_rows), name)
+    outside = np.flatnonzero((values < 0) | (values > 1))
+    if len(outside):
+        raise ValueError(f"{name}: row {outside[0]} has {values[outside[0]]}, which is no probability")
+    return values
+
+
 def check_groups(groups, n_rows):
     """Check which rows belong together.
 

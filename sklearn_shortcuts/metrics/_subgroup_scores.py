@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from ._auc_interval import auc_interval
 from ._calibration_error import expected_calibration_error
-from ._inputs import check_groups, check_labels, check_values, only_column
+from ._inputs import check_groups, check_labels, check_probabilities
 from ._label_scores import equal_labels
 from ._row_means import RowMeans
 
@@ -139,8 +139,8 @@ def subgroup_scores(
     patients = check_groups(groups, len(y_true))
     correct = None if y_pred is None else _correct_rows(y_true, y_pred)
     if y_score is not None:
-        positive = check_labels(y_true, pos_label)
-        scores = only_column(check_values(y_score, len(y_true)), "y_score")
+        positive = check_labels(y_true, pos_label, needs_both=False)
+        scores = check_probabilities(y_score, len(y_true), "y_score")
     records = {}
     for name in np.unique(subgroups).tolist():
         rows = np.flatnonzero(subgroups == name)

@@ -106,6 +106,20 @@ def test_calibration_error_of_one_class(labels, pos_label, is_positive):
     assert expected_calibration_error(labels, [0.5, 0.6], pos_label=pos_label) == pytest.approx(expected)
 
 
+def test_probabilities_on_the_edge_of_a_bin_belong_to_the_upper_one():
+    for n_bins in (7, 50, 100):
+        edges = np.arange(n_bins) / n_bins
+        alternating = np.arange(n_bins) % 2  # in bins of their own, errors of neighbors do not cancel
+        expected = np.abs(edges - alternating).mean()
+        assert expected_calibration_error(alternating, edges, n_bins=n_bins) == pytest.approx(expected)
+
+
+def test_rows_of_one_class_have_no_auc():
+    table = subgroup_scores([1, 1, 1], y_score=[0.5, 0.7, 1.0], subgroups=["a", "a", "b"])
+    assert table[["auc", "auc_low", "auc_high"]].isna().all(axis=None)
+    assert table["calibration_error"].tolist() == pytest.approx([0.4, 0.0])
+
+
 def test_global_random_numbers_are_left_alone(rows):
     y, score, subgroups, _ = rows
     before = np.random.get_state()
@@ -139,6 +153,10 @@ def test_integers_that_may_be_missing_stay_integers():
         ),
         (lambda: subgroup_accuracy([], [], subgroups=[]), "empty"),
         (lambda: subgroup_scores([0, 1], [0, 1], subgroups=np.array([1, "a"], object)), "mixes the types"),
+        (
+            lambda: subgroup_scores([0, 1, 0, 1], subgroups=list("aabb"), y_score=[0, 1, 0, 2]),
+            "y_score: row 3 has 2.0, which is no probability",
+        ),
         (lambda: make_subgroups(), "at least one attribute"),
         (lambda: make_subgroups([0, 1], pd.DataFrame({"a": [0, 1], "b": [1, 1]})), r"number 1 has shape \(2, 2\)"),
         (lambda: make_subgroups(pd.Series([1, None], name="view")), "'view' has no value in row 1"),
