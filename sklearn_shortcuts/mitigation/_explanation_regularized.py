@@ -21,6 +21,7 @@ from ._regularization import Regularization
 from ._steps import as_bunch, join_steps, split_steps, unwrap
 from ._training_cache import Training, fit_once
 
+_FEATURES = ("n_features_in_", "feature_names_in_")
 _NETWORK = ("module", "image_shape", "weights", "normalize")
 
 
@@ -320,7 +321,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
     # -- inside ----------------------------------------------------------------------------------------------------
     def _forget(self):
         """Should anything fail from here on, the classifier is not fitted."""
-        for name in ("estimator_", "unrefined_"):
+        for name in ("estimator_", "unrefined_", *_FEATURES):
             if hasattr(self, name):
                 delattr(self, name)
 
@@ -351,8 +352,9 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
                 f"the classifier has a penalty of its own, {type(classifier.penalty).__name__}: give it to "
                 f"{type(self).__name__}, and none to the classifier"
             )
-        if before is not None and hasattr(before, "n_features_in_"):
-            self.n_features_in_ = before.n_features_in_
+        for name in () if before is None else _FEATURES:
+            if hasattr(before, name):
+                setattr(self, name, getattr(before, name))
         return template, before, classifier, as_bunch(self if before is None else clone(classifier), classifier, X)
 
     def _renewed(self, classifier):

@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -183,6 +184,17 @@ def test_tables_take_masks_too():
     assert model.feature_names_in_[0] == "pixel0"
     images = regularized().fit(bunch)
     np.testing.assert_array_equal(model.predict_proba(table), images.predict_proba(bunch))
+
+
+def test_names_of_columns_are_those_of_the_last_fit():
+    bunch = decoys(32)
+    table = pd.DataFrame(np.asarray(bunch).reshape(32, -1)).rename(columns=lambda number: f"pixel{number}")
+    pipeline = make_pipeline(StandardScaler(), network(image_shape=(1, 12, 12)))
+    model = regularized(estimator=pipeline).fit(table, bunch.target, masks=bunch.masks)
+    assert model.feature_names_in_.tolist() == table.columns.tolist()
+    model.set_params(estimator=make_pipeline(ROIMasker(keep="all"), network())).fit(bunch)
+    assert not hasattr(model, "feature_names_in_")
+    assert model.n_features_in_ == 144
 
 
 def test_equal_masks_for_all_classes_are_one_mask():
