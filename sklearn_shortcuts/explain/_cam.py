@@ -51,7 +51,8 @@ def grad_cam(
     layer : str or torch.nn.Module, default="auto"
         Layer by name or itself; ``"auto"`` takes the last layer before the head whose output is a map with more than
         one position: ``layer4`` of ResNets, ``features`` of VGG, DenseNet and MobileNet, the first normalization
-        of a vision transformer's last block. The result names it.
+        of a vision transformer's last block. The result names it. Of signals a layer must give channels before
+        positions.
     signed : bool, default=False
         Keep evidence against the class as negative values, which the published method sets to 0.
     size : {"image", "layer"}, default="image"

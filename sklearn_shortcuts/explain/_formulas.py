@@ -4,6 +4,8 @@ Activations and gradients have shape (n, C, h, w) or, for signals, (n, C, t); ma
 detached, so that the maps can be part of a loss.
 """
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 
@@ -38,18 +40,20 @@ def as_map(values, spatial):
             return values.permute(0, 3, 1, 2)
         return values
     if values.ndim == 3 and len(spatial) == 2:
-        for n_extra in range(min(_MAX_EXTRA_TOKENS, values.shape[1])):
-            grid = _token_grid(values.shape[1] - n_extra, spatial)
+        extras = range(min(_MAX_EXTRA_TOKENS, values.shape[1]))
+        # Patches that leave no rest come first: tokens without a place of their own could fill up another grid.
+        for exact, n_extra in product((True, False), extras):
+            grid = _token_grid(values.shape[1] - n_extra, spatial, exact)
             if grid is not None:
                 return values[:, n_extra:].transpose(1, 2).unflatten(2, grid)
     raise ValueError(f"layer: an output of shape {tuple(values.shape)} is no map of an image of size {spatial}")
 
 
-def _token_grid(n_tokens, spatial):
-    """Rows and columns of so many square patches that cover an image; None if there is no such patch."""
+def _token_grid(n_tokens, spatial, exact):
+    """Rows and columns of so many square patches of an image, without a rest if exact; None if there are none."""
     for patch in range(1, max(spatial) + 1):
-        rows, columns = spatial[0] // patch, spatial[1] // patch
-        if rows * columns == n_tokens:
+        (rows, rest_of_rows), (columns, rest_of_columns) = (divmod(size, patch) for size in spatial)
+        if rows * columns == n_tokens and not (exact and (rest_of_rows or rest_of_columns)):
             return rows, columns
     return None
 

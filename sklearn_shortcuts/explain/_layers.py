@@ -4,6 +4,8 @@ import threading
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from ..neural._structure import find_head, main_output
 from ._formulas import as_map
@@ -54,7 +56,7 @@ def find_layer(module, example):
     rule finds ``layer4`` of ResNets, ``features`` of VGG, DenseNet and MobileNet, ``stage4`` of
     :class:`~sklearn_shortcuts.neural.ECGResNet`. Of vision transformers, whose last tokens but one have no say in the
     class, it takes the last layer at which the image's tokens have a gradient: the first normalization of the last
-    block.
+    block. Layers that give the parts of a signal before their channels, as transformers do, do not count.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def find_layer(module, example):
     outputs = main_output(outputs)
     candidates = [
         (name, output)
-        for name, layer, output in _before_head(module, finished)
+        for name, layer, output in _channels_first(_before_head(module, finished), spatial)
         if not _is_pooling(layer) and _is_map(output, spatial)
     ]
     if not candidates:
@@ -120,6 +122,25 @@ def _before_head(module, finished):
         return finished
     last = max((place for place, (_, layer, _) in enumerate(finished) if layer is head), default=len(finished))
     return finished[:last]
+
+
+def _channels_first(finished, spatial):
+    """Leave out what gives the parts of a signal before their channels, which no shape tells.
+
+    Linear layers and layer normalizations compute on the last axis. What has the shape of their output until the next
+    convolution is arranged like it. Of images the shapes tell.
+    """
+    if len(spatial) == 2:
+        return finished
+    kept, tokens = [], None
+    for name, layer, output in finished:
+        if isinstance(layer, (nn.Linear, nn.LayerNorm)):
+            tokens = output.shape
+        elif isinstance(layer, (_ConvNd, _BatchNorm)):
+            tokens = None
+        if tokens is None or getattr(output, "shape", None) != tokens:
+            kept.append((name, layer, output))
+    return kept
 
 
 def _is_pooling(layer):

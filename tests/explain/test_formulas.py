@@ -117,3 +117,12 @@ def test_tokens_come_row_by_row_after_those_of_the_class():
 def test_what_is_no_map_is_refused(shape, spatial):
     with pytest.raises(ValueError, match="is no map of an image"):
         as_map(torch.zeros(shape), spatial)
+
+
+@pytest.mark.parametrize("n_extra", [0, 1, 2, 5])
+def test_tokens_of_oblong_images_lie_on_the_grid_of_whole_patches(n_extra):
+    # Of one row and two columns with one more token, patches of 10 pixels would make three columns.
+    for rows in range(1, 9):
+        for columns in range(2, 9):
+            tokens = torch.zeros(1, rows * columns + n_extra, 3)
+            assert as_map(tokens, (16 * rows, 16 * columns)).shape == (1, 3, rows, columns)

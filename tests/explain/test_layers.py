@@ -88,6 +88,25 @@ def test_layer_of_a_transformer_that_averages_is_its_last():
     assert find_layer(build(_MeanOfTokens), torch.ones(1, 1, 8, 12)) == "norm"
 
 
+class _TokensOfASignal(nn.Module):
+    def __init__(self, back):
+        super().__init__()
+        self.patches, self.norm = nn.Conv1d(2, 8, 5, stride=4, padding=2), nn.LayerNorm(8)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+        self.last, self.head, self.back = nn.ReLU(), nn.Linear(8, 2), back
+
+    def forward(self, signals):
+        tokens = self.encoder(self.norm(self.patches(signals).transpose(1, 2)))
+        if self.back:
+            return self.head(self.last(tokens.transpose(1, 2)).mean(2))
+        return self.head(self.last(tokens).mean(1))
+
+
+@pytest.mark.parametrize(("back", "layer"), [(False, "patches"), (True, "last")])
+def test_layers_that_give_tokens_of_signals_do_not_count(back, layer):
+    assert find_layer(build(lambda: _TokensOfASignal(back)), torch.ones(1, 2, 40)) == layer
+
+
 def test_searching_leaves_no_trace():
     network = torchvision_model("resnet18").train()
     before, images = state_of(network), torch.zeros(2, 3, 32, 32)
