@@ -46,8 +46,8 @@ def make_baseline(subject, baseline, name):
     baseline = without_tensor(baseline)
     if np.ndim(baseline) == 0:
         baseline = _number(baseline, name)
-        dtype = getattr(subject.X, "dtype", np.dtype(np.float64))
-        baseline = np.full(np.shape(subject.X)[1:], to_dtype(baseline, dtype))
+        some = subject.X if hasattr(subject.X, "dtype") else np.asarray(subject.X[:1])  # of lists and tables
+        baseline = np.full(some.shape[1:], to_dtype(baseline, some.dtype))
     return _given(subject, baseline, name)
 
 

@@ -14,7 +14,8 @@ _EXPLAINED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 def explaining(module):
     """Have a network in evaluation mode, its parameters asking for no gradient, and put everything back afterwards.
 
-    Blocks may be nested and run in several threads: the network is put back when the last of them ends.
+    Blocks may be nested and run in several threads: the network is put back when the last of them ends. Inside there
+    can be gradients even where the caller is in inference mode.
 
     Parameters
     ----------
@@ -27,7 +28,8 @@ def explaining(module):
         if state.users == 1:
             state.take(module)
     try:
-        with torch.compiler.set_stance("force_eager") if _is_compiled(module) else contextlib.nullcontext():
+        eager = torch.compiler.set_stance("force_eager") if _is_compiled(module) else contextlib.nullcontext()
+        with eager, torch.inference_mode(False):
             yield
     finally:
         with _LOCK:

@@ -79,7 +79,7 @@ def shap_values(
     Raises
     ------
     ValueError
-        If a parameter is none of its values, or ``background`` does not go with the method.
+        If a parameter is none of its values, or ``fill`` or ``background`` does not go with the method.
 
     See Also
     --------
@@ -126,6 +126,8 @@ def shap_values(
             raise ValueError('background goes with method="gradient" only; "partition" hides pixels by fill=')
         engine = PartitionEngine(subject, fill, max_evals)
     else:
+        if not (isinstance(fill, str) and fill == "blur"):
+            raise ValueError('fill goes with method="partition" only; "gradient" compares with the rows of background=')
         rows = subject if background is None else resolve_subject(estimator, background)
         engine = GradientEngine(subject, rows, draw_seed(generator), max_evals)
     details = {"completeness_gap": [], "score_difference": []}

@@ -108,12 +108,17 @@ class GradientEngine:
         drawn = np.random.RandomState(seed).choice(rows.n_rows, min(_MOST_BACKGROUND, rows.n_rows), replace=False)
         network = rows.module if rows.estimator is None else rows.estimator
         some = resolve_subject(network, _take(rows.X, np.sort(drawn)), batch_size=batch_size)
-        self.background = torch.cat([batch["X"] for batch in some.batches()])
+        if some.image_shape != subject.image_shape:
+            raise ValueError(
+                f"background has images of shape {some.image_shape}, but X of {subject.image_shape}; give rows like X"
+            )
         with subject.explaining(), torch.no_grad():
+            self.background = torch.cat([batch["X"] for batch in some.batches()])
             self.logits = torch.cat([subject.infer(part.clone()) for part in self.background.split(batch_size)])
         self.sizes = [len(part) for part in np.array_split(np.arange(max_evals), -(-max_evals // _SAMPLES_AT_ONCE))]
-        self.network = _OneScore(subject)
-        self.explainer = _import_shap().GradientExplainer(self.network, self.background, batch_size=batch_size)
+        self.network = _OneScore(subject, self.background.dtype)
+        background = self.background.float()  # shap computes in float32
+        self.explainer = _import_shap().GradientExplainer(self.network, background, batch_size=batch_size)
 
     def explain(self, batch, seeds):
         """Explain a batch; see :meth:`PartitionEngine.explain`."""
@@ -125,7 +130,7 @@ class GradientEngine:
             values = np.zeros(X.shape[1:])
             with _lent_generator(seeds[number]), torch.enable_grad():
                 for size, seed in zip(self.sizes, np.random.randint(np.iinfo(np.int32).max, size=len(self.sizes))):
-                    found = self.explainer.shap_values(X[row : row + 1], nsamples=size, rseed=seed)
+                    found = self.explainer.shap_values(X[row : row + 1].float(), nsamples=size, rseed=seed)
                     values += found[0, ..., 0] * (size / sum(self.sizes))
             maps.append(torch.from_numpy(values.sum(axis=0)))
             background = select_scores(self.logits, repeat_target(target, len(self.logits)), self.subject.kind)
@@ -139,15 +144,17 @@ class _OneScore(nn.Module):
     The explained network is no part of it: shap sets this module's mode and clears its gradients.
     """
 
-    def __init__(self, subject):
+    def __init__(self, subject, dtype):
         super().__init__()
         self.subject = subject
+        self.dtype = dtype
         self.target = None
 
     def forward(self, X):
         if self.target is None:  # shap asks for the shape of the outputs first
             return X.new_zeros(len(X), 1)
-        return _scores(self.subject, X.clone(), self.target)[:, None]  # networks may overwrite their input
+        # Networks may overwrite their input, and some compute in other numbers than shap.
+        return _scores(self.subject, X.to(self.dtype, copy=True), self.target)[:, None]
 
 
 def _scores(subject, X, target):

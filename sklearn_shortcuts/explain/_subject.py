@@ -42,6 +42,8 @@ class Subject:
         The rows as the network's classifier takes them.
     n_rows : int
         Their number.
+    image_shape : tuple of int
+        ``(C, H, W)`` or ``(C, T)``.
     spatial : tuple of int
         ``(H, W)`` or ``(T,)``.
     device : torch.device
@@ -54,14 +56,15 @@ class Subject:
         What is explained of a bare network, until it was compared with its outputs.
     """
 
-    def __init__(self, module, X, *, estimator, spatial, device, autocast, rows_per_pass, batches):
+    def __init__(self, module, X, *, estimator, image_shape, device, autocast, rows_per_pass, batches):
         self.module = module
         self.X = X
         self.n_rows = len(X)
         self.estimator = estimator
         self.encoding = None if estimator is None else estimator._encoding
         self.kind = "multiclass" if estimator is None else estimator._encoding.kind
-        self.spatial = tuple(spatial)
+        self.image_shape = tuple(image_shape)
+        self.spatial = self.image_shape[1:]
         self.device = torch.device(device)
         self.autocast = autocast
         self.rows_per_pass = rows_per_pass
@@ -164,12 +167,13 @@ def resolve_subject(estimator, X, *, batch_size=None, precision=None):
         subject = _bare_subject(estimator, X, batch_size)
     else:
         check_is_fitted(estimator)
+        X = without_tensor(X)
         rows = X if hasattr(X, "__len__") else np.asarray(X)
         subject = Subject(
             estimator.module_,
             rows,
             estimator=estimator,
-            spatial=estimator.image_shape_[1:],
+            image_shape=estimator.image_shape_,
             device=estimator.net_.device,
             autocast=estimator.net_.autocast,
             rows_per_pass=batch_size or estimator.batch_size,
@@ -238,7 +242,7 @@ def _bare_subject(module, X, batch_size):
         module,
         X if isinstance(X, ImageBunch) else rows.images,
         estimator=None,
-        spatial=rows.image_shape[1:],
+        image_shape=rows.image_shape,
         device=parameter.device,
         autocast=False,
         rows_per_pass=batch_size or _BATCH_SIZE,

@@ -135,6 +135,9 @@ def test_baselines_have_the_units_of_the_images(classifier):
         maps = integrated_gradients(model, images, 1, baseline=baseline, steps=2)
         expected = integrated_gradients(model.module_, as_seen(images), 1, baseline=as_seen(raw), steps=2)
         np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-7)
+    expected = integrated_gradients(model, images, 1, baseline=51, steps=2)
+    for same in (list(images), torch.from_numpy(images)):
+        np.testing.assert_array_equal(integrated_gradients(model, same, 1, baseline=51, steps=2), expected)
     bunch = ImageBunch(images)[::2]
     maps = integrated_gradients(model, bunch, 1, baseline=given[::2], steps=2)
     expected = integrated_gradients(model, images, 1, baseline=given, steps=2)

@@ -248,9 +248,27 @@ def test_no_trace_of_a_call_that_fails(images, options):
         ({"fill": "inpaint_telea"}, "fill"),
         ({"background": np.zeros((2, 3, 8, 6))}, "background goes with"),
         ({"max_evals": 3}, "max_evals"),
+        ({"method": "gradient", "fill": "mean"}, "fill goes with"),
         ({"method": "gradient", "background": np.zeros((1, 3, 8, 6))}, "at least two rows"),
     ],
 )
 def test_what_does_not_fit_is_named(images, classifier, options, message):
     with pytest.raises(ValueError, match=message):
         shap_values(classifier, images, **options)
+
+
+def test_background_of_another_shape_is_named(images):
+    layers = [torch.nn.AvgPool2d(6), torch.nn.Flatten()]
+    network = with_seed(lambda: torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), *layers))
+    for background in (images[:, :1], images[..., :5]):
+        with pytest.raises(ValueError, match=r"background has images of shape .*, but X of \(3, 8, 6\)"):
+            shap_values(network, images, method="gradient", background=background)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_gradients_of_networks_in_other_numbers(images, dtype):
+    network, _ = linear_network(images)
+    options = {"method": "gradient", "max_evals": 5, "random_state": 0}
+    expected = shap_values(network, images, target=1, **options)
+    maps = shap_values(network.to(dtype), images, target=1, **options)
+    np.testing.assert_allclose(maps, expected, atol=0.1 if dtype == torch.bfloat16 else 1e-5)

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from sklearn_shortcuts import ImageBunch
+from sklearn_shortcuts import ImageBunch, explain
 from sklearn_shortcuts.explain import grad_cam, hires_cam
 from sklearn_shortcuts.explain._modes import explaining
 from sklearn_shortcuts.explain._subject import resolve_subject
@@ -206,6 +206,20 @@ def test_explaining_ends_where_it_began():
     with pytest.raises(KeyError), explaining(network):
         raise KeyError
     assert_same_state(before, state_of(network))
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "integrated_gradients", "smooth_grad", "shap_values"])
+def test_gradients_exist_where_the_caller_is_in_inference_mode(method):
+    network, images = make_network("small")
+    options = {
+        "integrated_gradients": {"steps": 2, "baseline": 0.5},
+        "smooth_grad": {"n_samples": 2, "random_state": 0},
+        "shap_values": {"method": "gradient", "max_evals": 5, "random_state": 0},
+    }.get(method, {})
+    expected = getattr(explain, method)(network, images, 1, **options)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(getattr(explain, method)(network, images, 1, **options), expected)
+        assert torch.is_inference_mode_enabled()
 
 
 def test_explaining_in_two_threads_ends_with_the_last():
