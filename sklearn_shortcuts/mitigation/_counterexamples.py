@@ -84,6 +84,11 @@ class CounterexampleAugmentation(Penalty):
         """Whether a row whose mask marks nothing has a penalty."""
         return self.fill == "exchange"
 
+    @property
+    def needs_other_rows(self):
+        """Whether a batch of one row has no copies."""
+        return self.fill in ("exchange", "swap")
+
     def build(self, n_samples, n_outputs, kind):
         """Make the callable that computes the penalties.
 

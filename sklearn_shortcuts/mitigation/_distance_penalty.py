@@ -111,7 +111,7 @@ def distances(masks):
     Parameters
     ----------
     masks : Tensor of shape (n, H, W) or (n, T)
-        Pixels above 0.5 are inside the region.
+        Pixels of at least 0.5 are inside the region.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def distances(masks):
         0 inside; 1 everywhere if the region is empty.
     """
     spatial = masks.shape[1:]
-    outside = (masks <= 0.5).to(torch.uint8).reshape(len(masks), *(1, *spatial)[-2:]).cpu().numpy()
+    outside = (masks < 0.5).to(torch.uint8).reshape(len(masks), *(1, *spatial)[-2:]).cpu().numpy()
     result = np.ones(outside.shape, dtype=np.float32)
     for image, distance in zip(outside, result):
         if not image.all():

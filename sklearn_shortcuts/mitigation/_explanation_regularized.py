@@ -264,7 +264,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         self._forget()
         penalty = resolve_penalty(self.penalty)
         self._check_choices(penalty)
-        template, before, classifier, rows = self._start(X, y)
+        template, before, classifier, rows = self._start(X, y, penalty)
         if y is None and "target" in rows.fields:
             y = rows.get("target")
         labels, names = check_target(y, type(self).__name__)
@@ -335,7 +335,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
                 f"{type(penalty).__name__} compares with explanations of a trained network: refine it (refine=True)"
             )
 
-    def _start(self, X, y):
+    def _start(self, X, y, penalty):
         """Whose form the result has, transformers (fitted), classifier (fitted if training goes on), and rows."""
         if self.warm_start_from is None:
             template = clone(NeuralImageClassifier() if self.estimator is None else self.estimator)
@@ -347,6 +347,11 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
             check_is_fitted(classifier)
             X = X if before is None else before.transform(X)
             classifier = self._renewed(classifier)
+        if getattr(penalty, "needs_other_rows", False) and classifier.batch_size == 1:
+            raise ValueError(
+                f"{penalty!r} takes what it shows from other rows of the batch, but batch_size is 1: raise it, or "
+                f"choose another fill, such as 'noise'"
+            )
         if classifier.penalty is not None:
             raise ValueError(
                 f"the classifier has a penalty of its own, {type(classifier.penalty).__name__}: give it to "

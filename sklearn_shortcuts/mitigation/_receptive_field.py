@@ -167,7 +167,7 @@ def dilate_to_cells(masks, windows, map_size):
     Parameters
     ----------
     masks : Tensor of shape (..., H, W) or (..., T)
-        Pixels above 0.5 are inside the region.
+        Pixels of at least 0.5 are inside the region.
     windows : tuple of Window
         What the cells see.
     map_size : tuple of int
@@ -178,7 +178,7 @@ def dilate_to_cells(masks, windows, map_size):
     Tensor of shape (..., h, w) or (..., t), dtype bool
         Marked cells.
     """
-    marked = masks > 0.5
+    marked = masks >= 0.5
     for axis, (window, n_cells) in enumerate(zip(windows, map_size), start=marked.ndim - len(windows)):
         n_pixels = marked.shape[axis]
         starts = [window.start + cell * window.stride for cell in range(n_cells)]

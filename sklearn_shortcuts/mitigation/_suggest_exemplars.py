@@ -149,7 +149,7 @@ def _is_correct(logits, codes):
 
 
 def _wrong_cells(batch, windows, maps, mask_role):
-    inside = batch["masks"] > 0.5
+    inside = batch["masks"] >= 0.5
     return dilate_to_cells(inside if mask_role == "avoid" else ~inside, windows, tuple(maps.shape[1:]))
 
 

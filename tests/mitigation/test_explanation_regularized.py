@@ -176,6 +176,19 @@ def test_masks_of_a_bunch_an_argument_and_another_field_are_the_same():
     np.testing.assert_array_equal(model.predict_proba(np.asarray(plain)), kept.predict_proba(bunch))
 
 
+@pytest.mark.parametrize(
+    ("penalty", "mask_role"), [("counterexamples", "avoid"), ("rrr_grad_cam", "avoid"), ("distance", "attend")]
+)
+def test_a_mask_of_one_half_is_inside(penalty, mask_role):
+    """Such as the mean of two annotators."""
+    bunch = decoys(16)
+    model = regularized(penalty=penalty, mask_role=mask_role, estimator=network(max_epochs=1), lambda_=1.0)
+    kept, halved = (
+        weights_of(clone(model).fit(bunch.with_fields(masks=bunch.masks * inside)).estimator_) for inside in (1.0, 0.5)
+    )
+    np.testing.assert_array_equal(halved, kept)
+
+
 def test_tables_take_masks_too():
     bunch = decoys(32)
     table = pd.DataFrame(np.asarray(bunch).reshape(32, -1)).rename(columns=lambda number: f"pixel{number}")
@@ -266,6 +279,7 @@ def test_augmentation_moves_masks_with_their_images():
         ({"estimator": FrozenEstimator(network())}, {}, "but the classifier is a FrozenEstimator"),
         ({"estimator": network(penalty=InputGradients())}, {}, "penalty of its own, InputGradients"),
         ({"penalty": "nothing"}, {}, "penalty"),
+        ({"estimator": network(batch_size=1)}, {}, "from other rows of the batch, but batch_size is 1"),
         ({"penalty": ExemplarTripletPenalty(), "exemplars": ([0], [99])}, {}, "there is no row 99"),
         ({"penalty": ExemplarTripletPenalty(), "exemplars": ([0],)}, {}, "must be a pair"),
         ({"penalty": ExemplarTripletPenalty(), "exemplars": ([0.5], [1.5])}, {}, "row numbers or images"),
