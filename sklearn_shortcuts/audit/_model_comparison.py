@@ -14,6 +14,7 @@ from ..images import ImageBunch
 from ..metrics import holm_correction
 from ..metrics._counterfactual import REMOVAL_CONSTRAINTS
 from ..metrics._inputs import UnmeasurableError, check_groups
+from ..metrics._label_scores import check_label_names
 from ..metrics._region_rows import as_bunch
 from ..metrics._region_swap import EXCHANGE_CONSTRAINTS
 from ._model_metrics import (
@@ -213,7 +214,8 @@ def compare_models(
     wanted = _choose(metrics, reasons)
     rng = make_random_state(random_state)
     swap_seed, seed = (draw_seed(rng) for _ in range(2))
-    _check_classes(models)
+    for labels in (y,) if flipped_rows is None else (y, flipped_rows[1]):
+        _check_classes(models, labels)
 
     outcomes = dict(plain_metrics(fitted, X, y, groups, wanted))
     if flipped_rows is not None:
@@ -283,8 +285,12 @@ def _check_names(models, reference):
     return names
 
 
-def _check_classes(models):
+def _check_classes(models, y):
     """Refuse models whose scores do not answer the same questions."""
+    if y.ndim == 2:  # classes of several labels have no common form: their number shows in predictions
+        for model in models.values():
+            check_label_names(model, y)
+        return
     known = {
         name: [np.ravel(one).tolist() for one in model.classes_]
         for name, model in models.items()

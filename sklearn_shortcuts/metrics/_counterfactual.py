@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 
 from .._random_state import draw_seed, make_random_state
-from ._label_scores import equal_labels, evaluation_target, label_scores
+from ._label_scores import check_label_names, equal_labels, evaluation_target, label_scores
 from ._macro_auc import MacroAUC
 from ._region_removal import remove_regions
 from ._region_rows import RegionRows
@@ -350,6 +350,7 @@ def right_share(predicted, expected):
 
 def swap_scores(estimator, rows, y, **exchange):
     """Give the share of exchanges after which a row's prediction is right."""
+    check_label_names(estimator, y)
     return np.mean([right_share(predicted, y) for predicted in _predictions(estimator, rows, y, **exchange)], axis=0)
 
 

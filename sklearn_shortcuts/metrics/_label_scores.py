@@ -55,6 +55,7 @@ def evaluation_target(y, estimator):
     ValueError
         If labels are missing, or a class was not learned.
     """
+    check_label_names(estimator, y)
     names = list(y.columns) if isinstance(y, pd.DataFrame) else None
     y = np.asarray(y)
     missing = pd.isna(y).reshape(len(y), -1).any(axis=1)
@@ -79,6 +80,18 @@ def evaluation_target(y, estimator):
     if len(classes) == 2:
         return Target("binary", y, classes, classes[1:].tolist(), positive[:, 1:], codes)
     return Target("multiclass", y, classes, classes.tolist(), positive, codes)
+
+
+def check_label_names(estimator, y):
+    """Refuse a table of labels in another order than that of an estimator that was fitted on a table."""
+    known = getattr(estimator, "label_names_", None)
+    if known is None or not isinstance(y, pd.DataFrame) or np.asarray(known).dtype.kind in "iu":
+        return
+    if list(y.columns) != list(known):
+        raise ValueError(
+            f"y has the labels {list(y.columns)}, but the estimator knows {list(known)}; give these columns in this "
+            "order"
+        )
 
 
 def equal_labels(predicted, expected, found="the estimator predicts", wanted="y"):

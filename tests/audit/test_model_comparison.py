@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -64,6 +67,21 @@ def test_metrics_that_the_rows_do_not_allow_are_left_out():
     comparison = compare_models(MODELS, np.asarray(bunch), few.astype(int)[:, None])
     assert comparison.wide_.columns.tolist() == ["accuracy"]
     assert "at least two independent rows" in comparison.left_out_["auc"]
+
+
+def test_models_of_several_labels_whose_classes_have_different_forms():
+    rng = np.random.default_rng(0)
+    Y = rng.integers(0, 2, (60, 2))
+    X = Y + rng.normal(size=(60, 2))
+    models = {
+        "several": MultiOutputClassifier(GaussianNB()).fit(X, Y),
+        "one by one": OneVsRestClassifier(GaussianNB()).fit(X, Y),
+    }
+    wide = compare_models(models, X, Y, n_resamples=100, random_state=0).wide_
+    models["several"].label_names_ = ["mass", "nodule"]
+    with pytest.raises(ValueError, match="give these columns in this order"):
+        compare_models(models, X, Y, flipped=(X, pd.DataFrame(Y, columns=["nodule", "mass"])), metrics=["accuracy"])
+    pd.testing.assert_series_equal(wide.loc["several"], wide.loc["one by one"], check_names=False)
 
 
 def flipped_rows():

@@ -6,8 +6,9 @@ import pytest
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from sklearn_shortcuts.metrics import region_swap_accuracy
 from sklearn_shortcuts.metrics._label_scores import equal_labels, evaluation_target, label_scores
-from tests.metrics.readers import INSIDE, Reader
+from tests.metrics.readers import INSIDE, Reader, make_rows
 
 
 def test_rows_of_one_class_keep_the_classes_of_the_estimator():
@@ -42,6 +43,17 @@ def test_scores_of_pairs_of_classes_are_refused():
     machine = SVC(decision_function_shape="ovo", random_state=0).fit(X, y)
     with pytest.raises(ValueError, match=r"SVC gives scores of shape \(8, 6\) for 4 classes"):
         label_scores(machine, X, evaluation_target(y, machine))
+
+
+def test_labels_in_another_order_are_refused():
+    bunch, y = make_rows(n=20)
+    reader = Reader(INSIDE, columns=2)
+    reader.label_names_ = np.array(["mass", "nodule"])
+    table = pd.DataFrame({"nodule": 0, "mass": y})
+    for measure in (region_swap_accuracy, lambda *given: evaluation_target(given[2], reader)):
+        with pytest.raises(ValueError, match=r"y has the labels \['nodule', 'mass'\], but the estimator knows"):
+            measure(reader, bunch, table)
+    assert region_swap_accuracy(reader, bunch, table[["mass", "nodule"]], random_state=0).original == 1
 
 
 def test_bad_input():
