@@ -9,6 +9,7 @@ from .images import ImageBunch
 # The networks bring torch along, which takes seconds to import: these names are looked up when they are asked for.
 _HOMES = {
     "ArtifactInjector": "datasets",
+    "BAMHardSampleMiner": "mitigation",
     "ExplanationRegularizedClassifier": "mitigation",
     "NeuralImageClassifier": "neural",
     "ROIMasker": "preprocessing",

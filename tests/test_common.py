@@ -33,7 +33,13 @@ def global_random_state_untouched():
     np.random.set_state(state)
 
 
-pytestmark = pytest.mark.usefixtures("global_random_state_untouched")
+pytestmark = [
+    pytest.mark.usefixtures("global_random_state_untouched"),
+    # What the miner says, rightly, of a few rows of noise.
+    pytest.mark.filterwarnings("ignore:no row is hard:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.* rows are hard. the network of stage 1:UserWarning"),
+    pytest.mark.filterwarnings("ignore:the network of stage 1 is right in:UserWarning"),
+]
 
 
 @parametrize_with_checks(

@@ -6,12 +6,14 @@ from ._distance_penalty import DistancePenalty
 from ._exemplar_triplet_penalty import ExemplarTripletPenalty
 from ._explanation_regularized import ExplanationRegularizedClassifier
 from ._grad_cam_penalty import GradCAMPenalty
+from ._hard_samples import BAMHardSampleMiner
 from ._hint_penalty import HINTPenalty
 from ._influence_penalty import InfluencePenalty
 from ._input_gradient_penalty import InputGradientPenalty
 from ._suggest_exemplars import suggest_exemplars
 
 __all__ = [
+    "BAMHardSampleMiner",
     "ContextualDecompositionPenalty",
     "CounterexampleAugmentation",
     "DistancePenalty",

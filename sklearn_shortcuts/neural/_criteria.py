@@ -33,6 +33,9 @@ class Criterion(BaseEstimator):
     - ``"label_weight"``: shape (n, n_labels), only for several labels with ``class_weight``;
     - the named ``fields``.
 
+    If the module has a method ``watch(module)`` that gives a context manager, the network's forward passes in training
+    take place inside it.
+
     Examples
     --------
     >>> import torch

@@ -49,11 +49,14 @@ class ClassifierNet(NeuralNet):
         The estimator's parameter of that name when the network was last frozen.
     n_samples : int
         Number of rows that criterion and penalty were built for.
+    interrupted : bool
+        Whether the user ended the last training.
     """
 
     augmentation = None
     n_threads = None
     rng = None
+    interrupted = False
 
     def __init__(
         self,
@@ -125,6 +128,7 @@ class ClassifierNet(NeuralNet):
         epochs : int
             Largest number of epochs.
         """
+        self.interrupted = False
         try:
             self.notify("on_train_begin", X=None, y=None)
         except _StopTraining as stop:  # nothing is trained yet
@@ -141,6 +145,7 @@ class ClassifierNet(NeuralNet):
                 error.add_note(f"batch normalization cannot train on one row: raise batch_size (now {self.batch_size})")
             raise
         except KeyboardInterrupt:
+            self.interrupted = True
             warnings.warn(
                 f"training was interrupted in epoch {len(self.history)}; the classifier can be used with the weights "
                 f"it had then, after early stopping those of its best epoch",
@@ -178,7 +183,7 @@ class ClassifierNet(NeuralNet):
         return {"loss": loss.detach(), "y_pred": logits.detach()}
 
     def forward_training(self, batch):
-        """Run the forward pass of a training step, differentiable as the penalty needs it and watched by it.
+        """Run the forward pass of a training step, differentiable as criterion and penalty need it and watched by them.
 
         Parameters
         ----------
@@ -194,8 +199,9 @@ class ClassifierNet(NeuralNet):
         with contextlib.ExitStack() as around:
             if self.needs_input_grad:
                 around.enter_context(fast_second_derivatives())
-            if hasattr(self.penalty_, "watch"):
-                around.enter_context(self.penalty_.watch(self.module_))
+            for objective in (self.criterion_, self.penalty_):
+                if hasattr(objective, "watch"):
+                    around.enter_context(objective.watch(self.module_))
             logits = self.infer(batch["X"])
         losses = self._losses(logits, batch, training=True)
         return {**batch, "logits": logits, "losses": losses, "epoch": len(self.history)}

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedGroupKFold, StratifiedShuffleSplit
 
 
-def hold_out(codes, groups, fraction, seed):
+def hold_out(codes, groups, fraction, seed, needed_by="early_stopping"):
     """Choose rows to hold out: whole groups, with the classes in proportion.
 
     Parameters
@@ -19,6 +19,8 @@ def hold_out(codes, groups, fraction, seed):
         Share of the rows to hold out; with groups, about.
     seed : int
         Seed of the choice.
+    needed_by : str, default="early_stopping"
+        Parameter that needs these rows, for warnings.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def hold_out(codes, groups, fraction, seed):
     n_units = len(codes) if groups is None else len(np.unique(groups))
     if n_units < 2:
         unit = "row" if groups is None else "group"
-        warnings.warn(f"early_stopping: only one {unit}, so nothing is held out", UserWarning, stacklevel=6)
+        warnings.warn(f"{needed_by}: only one {unit}, so nothing is held out", UserWarning, stacklevel=6)
         return np.arange(len(codes)), None
     # At least one row or group on either side, whatever the fraction.
     n_held_out = min(max(1, round(fraction * n_units)), n_units - 1)
@@ -45,7 +47,7 @@ def hold_out(codes, groups, fraction, seed):
     split = _first_complete(stratified, strata, groups)
     if split is None:
         warnings.warn(
-            f"early_stopping: too few rows or groups of a class to hold out a share of {fraction} with all classes in "
+            f"{needed_by}: too few rows or groups of a class to hold out a share of {fraction} with all classes in "
             f"proportion; the held-out rows are chosen without regard to the classes",
             UserWarning,
             stacklevel=6,

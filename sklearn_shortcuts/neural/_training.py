@@ -75,7 +75,8 @@ def check_weights(sample_weight, rows):
     """
     if sample_weight is None:
         return Weights(np.arange(len(rows)), None)
-    weight = _check_sample_weight(sample_weight, rows.images, dtype=np.float64, ensure_non_negative=True)
+    anything = np.broadcast_to(0.0, (len(rows), 1))  # only its length counts; lazy images are no array to scikit-learn
+    weight = _check_sample_weight(sample_weight, anything, dtype=np.float64, ensure_non_negative=True)
     used = np.flatnonzero(weight > 0)
     if len(used) == 0:
         raise ValueError("Sample weights must contain at least one non-zero number.")

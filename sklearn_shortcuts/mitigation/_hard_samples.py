@@ -1,0 +1,473 @@
+"""Meta-estimator that finds the rows a network finds hard and trains so that they count."""
+
+import copy
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
+from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from .._random_state import draw_seed, make_random_state
+from ..neural import CrossEntropy, NeuralImageClassifier
+from ..neural._split import hold_out
+from ..neural._targets import check_target
+from ..neural._training import check_weights
+from ._auxiliary_logits import AuxiliaryLogits, auxiliary_scores
+from ._best_epoch import MONITORS, KeepBestEpoch, make_monitor
+from ._buckets import label_probabilities, sort_into_buckets
+from ._delegated_prediction import DelegatedPredictionMixin
+from ._steps import as_bunch, join_steps, split_steps
+from ._training_cache import Training, fit_once
+from ._training_dynamics import SCORES
+
+ALL_SCORES = ("aux", "aux_margin", *SCORES)
+
+
+class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Find the training rows that a network finds hard, and train so that they count.
+
+    In stage 1 every row has logits of its own that take up what the network does not explain: rows that follow a
+    shortcut are explained by the network, rows against it by their own logits, whose length ranks difficulty. In stage
+    2 the network is trained on with the hard rows weighted up. No subgroup labels are needed.
+
+    Parameters
+    ----------
+    estimator : NeuralImageClassifier or Pipeline that ends in one, default=None
+        What is trained; a copy is used. By default ``NeuralImageClassifier()``. Its early stopping is off: every row
+        gets a score, and ``monitor`` chooses the epoch.
+    amplification : float, default=0.6
+        Step of a row's own logits against the gradient of its loss, at every visit. 0 is plain training, whose scores
+        forget in long trainings what was hard at first. Raise it for adaptive optimizers and few rows; with
+        ``loss="squared"`` it must be below 1.
+    loss : {"cross_entropy", "squared"}, default="cross_entropy"
+        Loss of stage 1. "squared" is the published one: of logits against 0 and 1 without softmax (against -1 and 1
+        where one logit decides between two).
+    aux_shape : {"class", "scalar"}, default="class"
+        One logit per row and class, or one per row that is added to its own class. With several labels both have one
+        per row and label.
+    mode : {"offset", "paper"}, default="offset"
+        "offset" steps the rows' logits directly and goes with every optimizer. "paper" has them as parameters of the
+        network's optimizer, times ``lambda_``: the same with SGD without momentum and
+        ``amplification = lr * lambda_**2 / batch_size``.
+    lambda_ : float, default=20.0
+        Factor of ``mode="paper"``; not used otherwise, as ``amplification`` is not there.
+    stage_one_epochs : int, default=None
+        Epochs of stage 1; by default the ``max_epochs`` of the estimator. The rows' logits need five or more.
+    low, high : float, default=0.25, 0.75
+        A row is confidently wrong if the probability of its label, without its own logits, is at most ``low``, and
+        confidently right if it is at least ``high``.
+    selection : {"error", "probability", "quantile"}, default="error"
+        Which rows are hard: those that are predicted wrong, those that are confidently wrong, or the share ``quantile``
+        with the largest scores.
+    difficulty : str, default="aux"
+        Column of ``sample_table_`` that ``sample_scores_`` and ``selection="quantile"`` use.
+    quantile : float, default=0.05
+        Share of rows for ``selection="quantile"``.
+    upweight : float, default=20.0
+        Weight of hard rows in stage 2; the others have 1. The most sensitive of all parameters.
+    stage_two_epochs : int, default=None
+        Epochs of stage 2, which have as many steps as those of plain training; by default the ``max_epochs`` of the
+        estimator. 0 only mines: ``estimator_`` is the network of stage 1.
+    stage_two_lr : float, default=None
+        Learning rate of stage 2; by default that of the estimator.
+    continue_training : bool, default=True
+        Go on from the network of stage 1, or train a new one.
+    monitor : {"worst_class", "class_difference"}, callable or None, default="worst_class"
+        What chooses the epoch of stage 2, on held-out rows: the accuracy of the worst class (with several labels of the
+        worst value of a label), the smallest sum of differences of accuracy between classes among epochs that are not
+        near chance, or ``monitor(estimator, X, y)``, greater is better. None holds out nothing and keeps the last
+        epoch.
+    validation_fraction : float, default=0.2
+        Share of rows held out for ``monitor`` from both stages, in (0, 1); groups stay together.
+    early_epochs : int, default=5
+        Epochs that the scores "el2n" and "grand" are averaged over.
+    memory : str, path-like or joblib.Memory, default=None
+        Where networks of stage 1 are kept, so that a search over ``upweight`` trains one per fold.
+
+    Attributes
+    ----------
+    estimator_ : NeuralImageClassifier or Pipeline
+        What predicts.
+    stage_one_ : NeuralImageClassifier or Pipeline
+        The network of stage 1, without the rows' logits.
+    sample_scores_ : ndarray of shape (n,)
+        Difficulty of every row of X, higher is harder; NaN for rows that were held out or have the weight 0.
+    sample_table_ : DataFrame of n rows
+        Per row: ``label``, ``prediction`` and ``probability`` (of its label; with several labels the smallest) by
+        the network of stage 1 without the rows' logits, ``bucket`` ("TP", "TN", "FP", "FN" or "ambiguous"; with more
+        classes or several labels "easy", "hard" or "ambiguous"), ``hard``, ``easy``, ``held_out``, ``weight`` in stage
+        2, all scores (see Notes), and the row's metadata.
+    hard_mask_, easy_mask_ : ndarray of bool of shape (n,)
+        Rows that were weighted up, and rows that are confidently right; neither holds held-out rows.
+    sample_weight_ : ndarray of shape (n,)
+        Weights of stage 2, given weights included; 0 for rows that took no part.
+    aux_ : ndarray of shape (n, n_outputs) or (n, 1)
+        The rows' own logits at the end of stage 1.
+    history_ : DataFrame
+        One row per epoch: ``epoch``, ``stage`` (1 or 2), ``train_loss``, ``seconds`` and, in stage 2, ``monitor``.
+    classes_ : ndarray of shape (n_classes,) or (n_labels, 2)
+        Classes.
+    label_names_ : ndarray of shape (n_labels,) or None
+        Names of several labels.
+    n_features_in_ : int
+        Values per row.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Column names, if ``X`` was a DataFrame.
+
+    Notes
+    -----
+    With ``z = f(x) + u`` for a row with own logits ``u`` (0 at first), stage 1 trains the network by the loss of ``z``,
+    and at every visit ``u`` becomes ``u - amplification * d loss / d z``. So ``u`` adds up the errors of the row over
+    the training, and takes it out of the network's hands the more it does. Predictions never use it.
+
+    All scores come from the same training: from the network's logits without ``u``, as training saw them (with dropout
+    and augmentation), higher is harder, means over labels if there are several:
+
+    - "aux": length of ``u``; "aux_margin": what ``u`` adds to the right class less the best other one;
+    - "loss": cross-entropy at the last visit; "mean_loss": mean over visits;
+    - "confidence": 1 - mean probability of the label; "variability": its standard deviation; "aleatoric": mean of
+      p (1 - p) (data maps, Data-IQ);
+    - "correctness": share of visits with a wrong prediction; "forgetting": how often it turned from right to wrong,
+      the number of visits for rows that never were right;
+    - "aum": minus the mean lead of the label's logit over the best other one;
+    - "el2n": length of probabilities minus labels, over the first epochs; "grand": of the last layer's gradient, over
+      the same (exact where the head is linear and gets one vector; NaN if the network is compiled).
+
+    Minority rows and mislabeled rows are both hard, and no such score tells them apart: look at them before you weight
+    them up. A network that needs no shortcut has hard rows too, so that these do not prove one.
+
+    The published program hard-codes two classes in its squared loss, and three of its data sets; its strength of 50 and
+    learning rate of 1e-5 amount to an ``amplification`` of 0.004, which on small networks ranks rows but does not
+    change the training. Training on the same number of steps with weights takes the place of repeating rows.
+
+    References
+    ----------
+    G. Li, J. Liu and W. Hu, "Bias Amplification Enhances Minority Group Performance", TMLR (2024).
+    E. Z. Liu et al., "Just Train Twice: Improving Group Robustness without Training Group Information", ICML (2021).
+
+    Examples
+    --------
+    The corner tells the class in all but six rows; the network goes by it until these count.
+
+    >>> import numpy as np
+    >>> from sklearn_shortcuts.mitigation import BAMHardSampleMiner
+    >>> from sklearn_shortcuts.neural import NeuralImageClassifier, SmallCNN
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(160) % 2
+    >>> corner = np.where(np.arange(160) < 6, 1 - y, y)
+    >>> X = rng.normal(size=(160, 8, 8))
+    >>> X[:, :3, :3] += 3 * (2 * corner - 1)[:, None, None]
+    >>> X[:, 4:, 4:] += 0.5 * (2 * y - 1)[:, None, None]
+    >>> network = NeuralImageClassifier(SmallCNN(4, depth=1), lr=0.01, batch_size=16, max_epochs=12, random_state=0)
+    >>> miner = BAMHardSampleMiner(network, monitor=None).fit(X, y)
+    >>> sorted(np.argsort(-miner.sample_scores_)[:6].tolist())
+    [0, 1, 2, 3, 4, 5]
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "get_params"]), None],
+        "amplification": [Interval(Real, 0, None, closed="left")],
+        "loss": [StrOptions({"cross_entropy", "squared"})],
+        "aux_shape": [StrOptions({"class", "scalar"})],
+        "mode": [StrOptions({"offset", "paper"})],
+        "lambda_": [Interval(Real, 0, None, closed="left")],
+        "stage_one_epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "low": [Interval(Real, 0, 1, closed="both")],
+        "high": [Interval(Real, 0, 1, closed="both")],
+        "selection": [StrOptions({"error", "probability", "quantile"})],
+        "difficulty": [StrOptions(set(ALL_SCORES))],
+        "quantile": [Interval(Real, 0, 1, closed="neither")],
+        "upweight": [Interval(Real, 0, None, closed="neither")],
+        "stage_two_epochs": [Interval(Integral, 0, None, closed="left"), None],
+        "stage_two_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "continue_training": ["boolean"],
+        "monitor": [StrOptions(set(MONITORS)), callable, None],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "early_epochs": [Interval(Integral, 1, None, closed="left")],
+        "memory": [str, HasMethods(["cache"]), HasMethods(["__fspath__"]), None],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        amplification=0.6,
+        loss="cross_entropy",
+        aux_shape="class",
+        mode="offset",
+        lambda_=20.0,
+        stage_one_epochs=None,
+        low=0.25,
+        high=0.75,
+        selection="error",
+        difficulty="aux",
+        quantile=0.05,
+        upweight=20.0,
+        stage_two_epochs=None,
+        stage_two_lr=None,
+        continue_training=True,
+        monitor="worst_class",
+        validation_fraction=0.2,
+        early_epochs=5,
+        memory=None,
+    ):
+        self.estimator = estimator
+        self.amplification = amplification
+        self.loss = loss
+        self.aux_shape = aux_shape
+        self.mode = mode
+        self.lambda_ = lambda_
+        self.stage_one_epochs = stage_one_epochs
+        self.low = low
+        self.high = high
+        self.selection = selection
+        self.difficulty = difficulty
+        self.quantile = quantile
+        self.upweight = upweight
+        self.stage_two_epochs = stage_two_epochs
+        self.stage_two_lr = stage_two_lr
+        self.continue_training = continue_training
+        self.monitor = monitor
+        self.validation_fraction = validation_fraction
+        self.early_epochs = early_epochs
+        self.memory = memory
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")  # the parameter lambda_ has the look of a fitted attribute
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(NeuralImageClassifier() if self.estimator is None else self.estimator)
+        tags.input_tags = inner.input_tags
+        tags.classifier_tags = inner.classifier_tags
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, sample_weight=None, groups=None):
+        """Train the network twice: to find the hard rows, and so that they count.
+
+        Parameters
+        ----------
+        X : ImageBunch, Tensor or array-like of shape (n, n_features), (n, H, W), (n, C, T) or (n, C, H, W)
+            Images, or whatever the first step of a pipeline takes.
+        y : array-like of shape (n,), or array-like or DataFrame of shape (n, n_labels), default=None
+            Classes, or one 0/1 column per label; by default the bunch's field ``target``.
+        sample_weight : array-like of shape (n,), default=None
+            Weights, not negative; a row of weight 0 counts as absent. By default the bunch's field.
+        groups : array-like of shape (n,), default=None
+            Patients; whole groups are held out. By default the bunch's field.
+
+        Returns
+        -------
+        BAMHardSampleMiner
+            The fitted classifier itself.
+
+        Raises
+        ------
+        ValueError
+            If parameters contradict each other or the input does not fit together.
+        FloatingPointError
+            If the loss becomes infinite or NaN.
+
+        Warns
+        -----
+        UserWarning
+            If no row is hard, or more than half are, or the network of stage 1 is no better than always giving the
+            most frequent class; and if training was interrupted, after which the scores so far are kept.
+        """
+        for name in ("estimator_", "stage_one_"):  # should anything fail from here on, the miner is not fitted
+            if hasattr(self, name):
+                delattr(self, name)
+        self._check_choices()
+        template = clone(NeuralImageClassifier() if self.estimator is None else self.estimator)
+        before, classifier = split_steps(template)
+        if classifier.criterion is not None:
+            raise ValueError(
+                f"the classifier has a criterion of its own, {type(classifier.criterion).__name__}: stage 1 has that "
+                f"of {type(self).__name__}; leave it out"
+            )
+        X = X if before is None else before.fit_transform(X, y)
+        if before is not None and hasattr(before, "n_features_in_"):
+            self.n_features_in_ = before.n_features_in_
+        bunch = as_bunch(self if before is None else clone(classifier), classifier, X)
+        y = _given(bunch, "target", y)
+        labels, _ = check_target(y, type(self).__name__)
+        weights = check_weights(_given(bunch, "sample_weight", sample_weight), bunch)
+        train, held_out = self._hold_out(classifier, labels, weights.used, _given(bunch, "groups", groups))
+        weight = np.zeros(len(bunch))
+        weight[train] = 1.0 if weights.sample_weight is None else weights.sample_weight[train]
+
+        stage_one, loss = self._train_stage_one(classifier, bunch, y, weight)
+        self._score_rows(stage_one, loss, bunch, labels, train, held_out)
+        self.sample_weight_ = weight * np.where(self.hard_mask_, self.upweight, 1.0)
+        self.sample_table_.insert(7, "weight", self.sample_weight_)
+        history = [stage_one.history_.assign(stage=1)]
+        model = stage_one
+        if self.stage_two_epochs != 0 and not stage_one.net_.interrupted:
+            held = (bunch[held_out], labels[held_out]) if len(held_out) else None
+            model = self._train_stage_two(classifier, stage_one, bunch, y, held)
+            n_before = len(stage_one.history_) if self.continue_training else 0
+            table = model.history_.assign(stage=2).iloc[n_before:]
+            if held is not None:
+                table["monitor"] = [epoch["monitor"] for epoch in model.net_.history[n_before:] if "monitor" in epoch]
+            history.append(table.assign(epoch=np.arange(len(table)) + len(stage_one.history_) + 1))
+        history = pd.concat(history, ignore_index=True)
+        self.history_ = history[["epoch", "stage", *(name for name in history if name not in ("epoch", "stage"))]]
+        self.classes_, self.label_names_ = model.classes_, model.label_names_
+        if before is None and hasattr(self, "feature_names_in_"):
+            stage_one.feature_names_in_ = model.feature_names_in_ = self.feature_names_in_
+        self.stage_one_ = join_steps(template, before, stage_one)
+        self.estimator_ = join_steps(template, before, model)
+        return self
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+    def _check_choices(self):
+        if self.low >= self.high:
+            raise ValueError(f"low={self.low} must be smaller than high={self.high}")
+        if self.loss == "squared" and self.mode == "offset" and self.amplification >= 1:
+            raise ValueError(
+                f"amplification={self.amplification} lets the rows' logits diverge with loss='squared', where it must "
+                f"be below 1"
+            )
+
+    def _hold_out(self, classifier, labels, used, groups):
+        if self.monitor is None or self.stage_two_epochs == 0:
+            return used, used[:0]
+        codes = labels if labels.ndim == 2 else np.unique(labels, return_inverse=True)[1]
+        if groups is not None:
+            groups = column_or_1d(groups)
+            if len(groups) != len(labels):
+                raise ValueError(f"groups has {len(groups)} rows, but X has {len(labels)}")
+            groups = pd.factorize(groups)[0][used]
+            if (groups < 0).any():
+                raise ValueError(f"groups: row {used[groups < 0][0]} has no group; give it one of its own")
+        seed = draw_seed(make_random_state(copy.deepcopy(classifier.random_state)))
+        train, held_out = hold_out(codes[used], groups, self.validation_fraction, seed, "monitor")
+        return used[train], used[:0] if held_out is None else used[held_out]
+
+    def _train_stage_one(self, classifier, bunch, y, weight):
+        own = classifier.get_params(deep=False)
+        stage_one = clone(classifier).set_params(
+            criterion=AuxiliaryLogits(
+                self.amplification,
+                loss=self.loss,
+                aux_shape=self.aux_shape,
+                mode=self.mode,
+                lambda_=self.lambda_,
+                early_epochs=self.early_epochs,
+            ),
+            max_epochs=self.stage_one_epochs or classifier.max_epochs,
+            early_stopping=False,
+            warm_start=False,
+        )
+        stage_one = fit_once(Training(stage_one, bunch, y, {"sample_weight": weight}), self.memory)
+        loss, net = stage_one.net_.criterion_, stage_one.net_
+        # The state of all rows has no place in a network that predicts.
+        net.criterion_ = CrossEntropy().build(len(bunch), stage_one._n_logits, stage_one._encoding.kind)
+        stage_one.set_params(**own)
+        return stage_one, loss
+
+    def _score_rows(self, stage_one, loss, bunch, labels, train, held_out):
+        encoding = stage_one._encoding
+        known = np.concatenate([train, held_out])
+        codes = np.zeros(labels.shape, dtype=np.int64)
+        codes[known] = encoding.encode(labels[known])
+        logits = stage_one._logits(bunch)
+        probabilities = label_probabilities(logits, codes, encoding.kind, self.loss)
+        predictions = encoding.decode(_two_columns(logits) if encoding.kind == "binary" else logits)
+        wrong = (predictions != labels).reshape(len(labels), -1).any(axis=1)
+        bucket = sort_into_buckets(probabilities, codes, encoding.kind, self.low, self.high)
+        trained = np.isin(np.arange(len(labels)), train)
+        scores = loss.dynamics.table()
+        aux = auxiliary_scores(loss, torch.from_numpy(codes))
+        for name, values in zip(("aux_margin", "aux"), reversed(aux)):
+            scores.insert(0, name, np.where(trained, values, np.nan))
+        self.aux_ = loss.offsets().numpy()
+        self.sample_scores_ = scores[self.difficulty].to_numpy(copy=True)
+        hard = wrong if self.selection == "error" else probabilities.min(axis=1) <= self.low
+        if self.selection == "quantile":
+            hard = self.sample_scores_ > np.quantile(self.sample_scores_[train], 1 - self.quantile)
+        self.hard_mask_ = hard & trained
+        self.easy_mask_ = (probabilities.min(axis=1) >= self.high) & ~hard & trained
+        self.sample_table_ = pd.DataFrame(
+            {
+                "label": list(labels) if labels.ndim > 1 else labels,
+                "prediction": list(predictions) if labels.ndim > 1 else predictions,
+                "probability": probabilities.min(axis=1),
+                "bucket": bucket,
+                "hard": self.hard_mask_,
+                "easy": self.easy_mask_,
+                "held_out": np.isin(np.arange(len(labels)), held_out),
+                **scores,
+            }
+        )
+        if "metadata" in bunch.fields:
+            metadata = bunch.get("metadata").reset_index(drop=True)
+            clashes = {name: f"metadata_{name}" for name in metadata if name in self.sample_table_ or name == "weight"}
+            self.sample_table_ = self.sample_table_.join(metadata.rename(columns=clashes))
+        self._warn_of_rows(labels[train], wrong[train])
+
+    def _warn_of_rows(self, labels, wrong):
+        n_hard, n_rows = int(self.hard_mask_.sum()), len(labels)
+        if n_hard == 0:
+            warnings.warn(
+                f"no row is hard by selection={self.selection!r}, so that stage 2 weights all alike: the network of "
+                f"stage 1 fits all rows. Raise amplification (now {self.amplification}), lower stage_one_epochs, or "
+                f"use selection='quantile'",
+                UserWarning,
+                stacklevel=4,
+            )
+        elif n_hard > n_rows / 2:
+            warnings.warn(
+                f"{n_hard} of {n_rows} rows are hard: the network of stage 1 has learned too little to tell. Raise "
+                f"stage_one_epochs or lr, or lower amplification (now {self.amplification})",
+                UserWarning,
+                stacklevel=4,
+            )
+        elif labels.ndim == 1:
+            most_frequent = np.unique(labels, return_counts=True)[1].max() / n_rows
+            if 1 - wrong.mean() <= most_frequent:
+                warnings.warn(
+                    f"the network of stage 1 is right in {1 - wrong.mean():.0%} of the rows, and always giving the "
+                    f"most frequent class is in {most_frequent:.0%}: what it finds hard is a class. Raise "
+                    f"stage_one_epochs or lr, or lower amplification (now {self.amplification})",
+                    UserWarning,
+                    stacklevel=4,
+                )
+
+    def _train_stage_two(self, classifier, stage_one, bunch, y, held_out):
+        own = classifier.get_params(deep=False)
+        model = copy.deepcopy(stage_one) if self.continue_training else clone(classifier)
+        callbacks = list(model.callbacks or [])
+        if held_out is not None:
+            score = make_monitor(self.monitor, stage_one, *held_out)
+
+            def score_net(net):
+                now = copy.copy(stage_one)
+                now.net_ = net
+                return score(now)
+
+            callbacks.append(("keep_best_epoch", KeepBestEpoch(score_net)))
+        model.set_params(
+            max_epochs=self.stage_two_epochs or classifier.max_epochs,
+            lr=self.stage_two_lr or classifier.lr,
+            early_stopping=False,
+            warm_start=self.continue_training,
+            callbacks=callbacks,
+        )
+        model.fit(bunch, y, sample_weight=self.sample_weight_)
+        model.net_.callbacks = [pair for pair in model.net_.callbacks if pair[0] != "keep_best_epoch"]
+        model.net_.callbacks_ = [pair for pair in model.net_.callbacks_ if pair[0] != "keep_best_epoch"]
+        return model.set_params(**own)
+
+
+def _given(bunch, name, value):
+    return bunch.get(name) if value is None and name in bunch.fields else value
+
+
+def _two_columns(logits):
+    return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
