@@ -282,7 +282,7 @@ class _Explainer:
         with torch.enable_grad(), recorder.watch(self._network):
             logits = subject.infer(batch["X"].clone(), self._network)  # some networks overwrite their input
             score = select_scores(logits, batch["target"], subject.kind).sum()
-        gradient = recorder.gradient(score)
+            gradient = recorder.gradient(score)  # checkpointed networks run once more for it
         with torch.no_grad():
             parts = (as_map(part, subject.spatial).float() for part in (recorder.activation, gradient))
             maps = self.formula(*parts, relu=not self.signed)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from sklearn_shortcuts import ImageBunch
 from sklearn_shortcuts.explain import _cam, grad_cam, grad_cam_plus_plus, hires_cam
@@ -208,6 +209,19 @@ def test_bfloat16_keeps_the_order():
         assert not np.array_equal(exact, rough)
         correlations = [spearmanr(one.ravel(), other.ravel())[0] for one, other in zip(exact, rough)]
         assert np.median(correlations) > 0.98
+
+
+def test_checkpointed_networks():
+    class Checkpointed(nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, images):
+            return checkpoint(self.network, images, use_reentrant=False)
+
+    network, X = make_network("small")
+    np.testing.assert_allclose(grad_cam(Checkpointed(network), X, 1), grad_cam(network, X, 1), rtol=1e-6)
 
 
 def test_linear_head_gives_the_logit():

@@ -181,3 +181,30 @@ def test_a_layer_that_gives_no_tensor_is_refused():
     with pytest.raises(ValueError, match="layer: '0' gives dict, no tensor"), LayerRecorder("0").watch(network):
         network(IMAGES)
     assert not network[0]._forward_hooks
+
+
+def attention_kernels():
+    choices = ("flash", "mem_efficient", "math", "cudnn")
+    return {name: getattr(torch.backends.cuda, f"{name}_sdp_enabled")() for name in choices}
+
+
+def test_the_choice_of_attention_kernels_outlives_threads_that_overlap():
+    before, network, inside = attention_kernels(), nn.Sequential(Both(list)), []
+    both_in, one_out = threading.Barrier(2), threading.Event()
+
+    def record(first):
+        with LayerRecorder("0").watch(network):
+            network(IMAGES)
+            both_in.wait(10)
+            if not first:
+                one_out.wait(10)
+                inside.append(attention_kernels())
+        one_out.set()
+
+    threads = [threading.Thread(target=record, args=(first,)) for first in (True, False)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inside == [{"flash": False, "mem_efficient": False, "math": True, "cudnn": False}]
+    assert attention_kernels() == before
