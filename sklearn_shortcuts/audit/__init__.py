@@ -1,5 +1,6 @@
 """Is there a shortcut, where, and in which rows?"""
 
+from ._enrichment import enrichment_table
 from ._model_comparison import ModelComparison, compare_models
 from ._model_comparison_display import ModelComparisonDisplay
 from ._region_display import RegionSensitivityDisplay
@@ -11,4 +12,5 @@ __all__ = [
     "RegionSensitivity",
     "RegionSensitivityDisplay",
     "compare_models",
+    "enrichment_table",
 ]
