@@ -55,6 +55,7 @@ plt.show()
 # candidate. Two scores are computed on the same held-out rows, and the second one selects.
 import tempfile
 
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_shortcuts import (
@@ -131,14 +132,16 @@ print(f"selected with patches exchanged:  lambda_ = {strength:g}")
 # Was the choice right?
 # ---------------------
 # Here we can make the rows that a study does not have: digits that nobody has seen, with patches that tell nothing.
-# ``"auto"`` is what is taken if no strength is given.
+# ``"auto"`` is what is taken if no strength is given; the last network has the default penalty, counterexamples.
 from sklearn_shortcuts.audit import compare_models
 
-by_accuracy = ExplanationRegularizedClassifier(network, lambda_=across.idxmax())
+regularized = ExplanationRegularizedClassifier(network, penalty="rrr")
+by_accuracy = clone(regularized).set_params(lambda_=across.idxmax())
 models = {
     "selected by accuracy": by_accuracy.fit(X),
     "selected with patches exchanged": search.best_estimator_,
-    "auto": ExplanationRegularizedClassifier(network).fit(X),
+    "auto": clone(regularized).fit(X),
+    "counterexamples": clone(regularized).set_params(penalty="counterexamples").fit(X),
 }
 comparison = compare_models(
     models,
