@@ -1,48 +1,11 @@
 """Record what a layer gives, in a form that gradients can be taken with respect to."""
 
 import contextlib
-import threading
 
 import torch
 
+from ..neural._plain_attention import plain_attention
 from ._layers import find_layer, resolve_layer
-
-_ATTENTION = ("flash", "mem_efficient", "cudnn", "math")
-
-
-class _PlainAttention:
-    """Keeps torch from the fused kernels of attention, which have no second derivative.
-
-    torch has one choice of kernels per process. It is put back when the last of several threads is done, which
-    torch's own context manager does not do: a thread that puts back what it found may have found another's choice.
-    """
-
-    def __init__(self):
-        self._lock, self._users, self._found = threading.Lock(), 0, {}
-
-    @contextlib.contextmanager
-    def use(self):
-        with self._lock:
-            if self._users == 0:
-                self._found = {kind: getattr(torch.backends.cuda, f"{kind}_sdp_enabled")() for kind in _ATTENTION}
-                self._choose({kind: kind == "math" for kind in _ATTENTION})
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._choose(self._found)
-
-    @staticmethod
-    def _choose(kinds):
-        for kind, enabled in kinds.items():
-            getattr(torch.backends.cuda, f"enable_{kind}_sdp")(enabled)
-
-
-_PLAIN_ATTENTION = _PlainAttention()
-
 
 class LayerRecorder:
     """Record one layer's output during forward passes.
@@ -134,7 +97,7 @@ class LayerRecorder:
             self.layer = resolve_layer(module, self.layer)
             hooks.append(module.get_submodule(self.layer).register_forward_hook(keep))
         try:
-            with contextlib.nullcontext() if self.cut else _PLAIN_ATTENTION.use():
+            with contextlib.nullcontext() if self.cut else plain_attention():
                 yield self
         finally:
             for hook in hooks:

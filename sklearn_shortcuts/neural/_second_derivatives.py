@@ -8,11 +8,11 @@ import contextlib
 
 import torch
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ._convolution_derivatives import convolution
 from ._norm_derivatives import batch_norm, group_norm
+from ._plain_attention import plain_attention
 
 
 @contextlib.contextmanager
@@ -23,7 +23,8 @@ def fast_second_derivatives():
     included, but their second derivatives are written by hand. Derivatives of any order stay exact. Attention is
     computed by the one kernel of torch that can be differentiated twice.
 
-    Only the thread that enters the block is concerned, and no module is changed.
+    Only the thread that enters the block is concerned (but for the choice of attention's kernel, which torch makes for
+    the whole process), and no module is changed.
 
     See Also
     --------
@@ -42,7 +43,7 @@ def fast_second_derivatives():
     >>> layer.weight.grad.shape
     torch.Size([3])
     """
-    with _Replacing(), sdpa_kernel(SDPBackend.MATH):
+    with _Replacing(), plain_attention():
         yield
 
 
