@@ -141,7 +141,9 @@ models = {
     "selected by accuracy": by_accuracy.fit(X),
     "selected with patches exchanged": search.best_estimator_,
     "auto": clone(regularized).fit(X),
-    "counterexamples": clone(regularized).set_params(penalty="counterexamples").fit(X),
+    "counterexamples": clone(regularized)
+    .set_params(penalty="counterexamples")
+    .fit(X),
 }
 comparison = compare_models(
     models,

@@ -1,11 +1,13 @@
 """Record what a layer gives, in a form that gradients can be taken with respect to."""
 
 import contextlib
+import threading
 
 import torch
 
 from ..neural._plain_attention import plain_attention
 from ._layers import find_layer, resolve_layer
+
 
 class LayerRecorder:
     """Record one layer's output during forward passes.
