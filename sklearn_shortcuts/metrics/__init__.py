@@ -6,6 +6,7 @@ from ._corrected_t_test import CorrectedTResult, corrected_t_test
 from ._counterfactual import CounterfactualScore, flip_rate, region_removal_auc, region_swap_accuracy
 from ._counterfactual_scorer import make_counterfactual_scorer
 from ._delong import DeLongResult, auc_covariance, delong_roc_test
+from ._group_scorer import make_group_scorer
 from ._multiple_testing import holm_correction
 from ._region_swap import swap_regions
 from ._relevance import artifact_relevance, relevance_mass_accuracy, relevance_rank_accuracy
@@ -36,6 +37,7 @@ __all__ = [
     "flip_rate",
     "holm_correction",
     "make_counterfactual_scorer",
+    "make_group_scorer",
     "make_subgroups",
     "pointing_game",
     "region_removal_auc",
