@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_shortcuts.audit import RegionSensitivity
 from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
-from sklearn_shortcuts.mitigation import BAMHardSampleMiner, ExplanationRegularizedClassifier
+from sklearn_shortcuts.mitigation import BAMHardSampleMiner, ExplanationRegularizedClassifier, GroupDROClassifier
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
 from sklearn_shortcuts.preprocessing import ROIMasker
 
@@ -86,6 +86,11 @@ def instances():
                 monitor=None,
                 upweight=3,
                 stage_two_epochs=4,
+            )
+        ],
+        "GroupDROClassifier": [
+            GroupDROClassifier(
+                NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0)
             )
         ],
         "ImageLoader": [ImageLoader()],

@@ -6,6 +6,7 @@ from ._distance_penalty import DistancePenalty
 from ._exemplar_triplet_penalty import ExemplarTripletPenalty
 from ._explanation_regularized import ExplanationRegularizedClassifier
 from ._grad_cam_penalty import GradCAMPenalty
+from ._group_dro import GroupDROClassifier
 from ._hard_samples import BAMHardSampleMiner
 from ._hint_penalty import HINTPenalty
 from ._influence_penalty import InfluencePenalty
@@ -20,6 +21,7 @@ __all__ = [
     "ExemplarTripletPenalty",
     "ExplanationRegularizedClassifier",
     "GradCAMPenalty",
+    "GroupDROClassifier",
     "HINTPenalty",
     "InfluencePenalty",
     "InputGradientPenalty",
