@@ -8,7 +8,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn_shortcuts.audit import RegionSensitivity
 from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
-from sklearn_shortcuts.mitigation import BAMHardSampleMiner, ExplanationRegularizedClassifier, GroupDROClassifier
+from sklearn_shortcuts.mitigation import (
+    BAMHardSampleMiner,
+    ExplanationRegularizedClassifier,
+    GroupDROClassifier,
+    LfFClassifier,
+)
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
 from sklearn_shortcuts.preprocessing import ROIMasker
 
@@ -92,6 +97,9 @@ def instances():
             GroupDROClassifier(
                 NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0)
             )
+        ],
+        "LfFClassifier": [
+            LfFClassifier(NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.05, random_state=0))
         ],
         "ImageLoader": [ImageLoader()],
     }

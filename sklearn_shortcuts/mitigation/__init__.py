@@ -11,6 +11,7 @@ from ._hard_samples import BAMHardSampleMiner
 from ._hint_penalty import HINTPenalty
 from ._influence_penalty import InfluencePenalty
 from ._input_gradient_penalty import InputGradientPenalty
+from ._lff import LfFClassifier
 from ._suggest_exemplars import suggest_exemplars
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "HINTPenalty",
     "InfluencePenalty",
     "InputGradientPenalty",
+    "LfFClassifier",
     "suggest_exemplars",
 ]

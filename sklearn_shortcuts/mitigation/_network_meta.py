@@ -1,5 +1,6 @@
 """What meta-estimators that train one network have in common."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,28 +151,28 @@ def given_or_field(bunch, name, given):
 
 
 def plain_classifier(model, parameters, module=None):
-    """Turn a classifier that was trained in a special way into an ordinary one: with its own parameters, the usual
-    criterion and no trace of the training but the network and its history.
+    """Make an ordinary classifier of one that was trained in a special way.
 
     Parameters
     ----------
     model : NeuralImageClassifier
-        Fitted; changed.
+        Fitted.
     parameters : dict
-        Parameters that it shall have.
+        Parameters that the result shall have.
     module : torch.nn.Module, default=None
         Network that takes the place of the trained one.
 
     Returns
     -------
     NeuralImageClassifier
-        The same classifier.
+        Of its training only the network and the history are left; the network is not copied.
     """
-    model.set_params(**parameters)
+    plain = copy.copy(model).set_params(**parameters)
+    plain._seeds = copy.deepcopy(model._seeds)
     trained = model.net_
     module = trained.module_ if module is None else module
-    net = build_net(model, module, model._n_logits, trained.n_samples, model._encoding.kind)
-    net.history, net.n_threads, net.interrupted = trained.history, trained.n_threads, trained.interrupted
+    net = build_net(plain, module, plain._n_logits, trained.n_samples, plain._encoding.kind)
+    net.history, net.n_threads, net.interrupted = copy.deepcopy(trained.history), plain.n_threads, trained.interrupted
     net.network_choices, net.freeze = trained.network_choices, trained.freeze
-    model.net_ = net
-    return model
+    plain.net_ = net
+    return plain
