@@ -99,7 +99,9 @@ def instances():
             )
         ],
         "LfFClassifier": [
-            LfFClassifier(NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.05, random_state=0))
+            LfFClassifier(
+                NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0), q=0.1
+            )
         ],
         "ImageLoader": [ImageLoader()],
     }
