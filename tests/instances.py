@@ -12,6 +12,7 @@ from sklearn_shortcuts.mitigation import (
     BAMHardSampleMiner,
     ExplanationRegularizedClassifier,
     GroupDROClassifier,
+    JTTClassifier,
     LfFClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
@@ -96,6 +97,13 @@ def instances():
         "GroupDROClassifier": [
             GroupDROClassifier(
                 NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0)
+            )
+        ],
+        "JTTClassifier": [
+            JTTClassifier(
+                NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0),
+                upweight=2,
+                monitor=None,
             )
         ],
         "LfFClassifier": [

@@ -11,6 +11,7 @@ from ._hard_samples import BAMHardSampleMiner
 from ._hint_penalty import HINTPenalty
 from ._influence_penalty import InfluencePenalty
 from ._input_gradient_penalty import InputGradientPenalty
+from ._jtt import JTTClassifier
 from ._lff import LfFClassifier
 from ._suggest_exemplars import suggest_exemplars
 
@@ -26,6 +27,7 @@ __all__ = [
     "HINTPenalty",
     "InfluencePenalty",
     "InputGradientPenalty",
+    "JTTClassifier",
     "LfFClassifier",
     "suggest_exemplars",
 ]

@@ -413,18 +413,18 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
 
     def _warn_of_rows(self, labels, wrong):
         n_hard, n_rows = int(self.hard_mask_.sum()), len(labels)
+        against_few, against_many = self._remedies()
         if n_hard == 0:
             warnings.warn(
                 f"no row is hard by selection={self.selection!r}, so that stage 2 weights all alike: the network of "
-                f"stage 1 fits all rows. Raise amplification (now {self.amplification}), lower stage_one_epochs, or "
-                f"use selection='quantile'",
+                f"stage 1 fits all rows. {against_few}",
                 UserWarning,
                 stacklevel=4,
             )
         elif n_hard > n_rows / 2:
             warnings.warn(
-                f"{n_hard} of {n_rows} rows are hard: the network of stage 1 has learned too little to tell. Raise "
-                f"stage_one_epochs or lr, or lower amplification (now {self.amplification})",
+                f"{n_hard} of {n_rows} rows are hard: the network of stage 1 has learned too little to tell. "
+                f"{against_many}",
                 UserWarning,
                 stacklevel=4,
             )
@@ -433,11 +433,18 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
             if 1 - wrong.mean() <= most_frequent:
                 warnings.warn(
                     f"the network of stage 1 is right in {1 - wrong.mean():.0%} of the rows, and always giving the "
-                    f"most frequent class is in {most_frequent:.0%}: what it finds hard is a class. Raise "
-                    f"stage_one_epochs or lr, or lower amplification (now {self.amplification})",
+                    f"most frequent class is in {most_frequent:.0%}: what it finds hard is a class. {against_many}",
                     UserWarning,
                     stacklevel=4,
                 )
+
+    def _remedies(self):
+        """What to do about too few hard rows, and about too many."""
+        now = f"amplification (now {self.amplification})"
+        return (
+            f"Raise {now}, lower stage_one_epochs, or use selection='quantile'",
+            f"Raise stage_one_epochs or lr, or lower {now}",
+        )
 
     def _train_stage_two(self, classifier, stage_one, bunch, y, held_out):
         own = classifier.get_params(deep=False)

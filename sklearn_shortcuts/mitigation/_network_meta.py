@@ -95,18 +95,13 @@ class NetworkMetaEstimator(DelegatedPredictionMixin, MetaEstimatorMixin, Classif
         TrainingRows
             All of it.
         """
-        for name in ("estimator_", *_FEATURES):  # should anything fail from here on, the classifier is not fitted
-            if hasattr(self, name):
-                delattr(self, name)
+        self._forget()
         template = clone(NeuralImageClassifier() if self.estimator is None else self.estimator)
         fitted = isinstance(template, FrozenEstimator)
         template = unwrap(template) if fitted else template
         before, classifier = split_steps(template)
-        if not fitted and classifier.criterion is not None:
-            raise ValueError(
-                f"the classifier has a criterion of its own, {type(classifier.criterion).__name__}: "
-                f"{type(self).__name__} chooses it; leave it out"
-            )
+        if not fitted:
+            self._check_criterion(classifier)
         if before is not None:
             X = before.transform(X) if fitted else before.fit_transform(X, y)
             for name in _FEATURES:
@@ -122,6 +117,19 @@ class NetworkMetaEstimator(DelegatedPredictionMixin, MetaEstimatorMixin, Classif
         encoding = classifier._encoding if fitted else TargetEncoding.learn(labels[weights.used], names)
         shape = recorder.image_shape_
         return TrainingRows(template, before, classifier, bunch, shape, y, labels, encoding, weights, groups)
+
+    def _forget(self):
+        """Should anything fail from here on, the classifier is not fitted."""
+        for name in ("estimator_", *_FEATURES):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def _check_criterion(self, classifier):
+        if classifier.criterion is not None:
+            raise ValueError(
+                f"the classifier has a criterion of its own, {type(classifier.criterion).__name__}: "
+                f"{type(self).__name__} chooses it; leave it out"
+            )
 
     def _finish(self, rows, *models):
         """Set what every fitted classifier has, and give the models the form of the given estimator.
