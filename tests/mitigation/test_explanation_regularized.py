@@ -54,6 +54,12 @@ def test_the_shortcut_is_unlearned(penalty, refine):
     assert table["region_swap_accuracy"].iloc[-1] > 0.9 > table["flip_rate"].iloc[-1] + 0.75
 
 
+@pytest.mark.parametrize(("penalty", "strength"), [("counterexamples", 1.0), ("rbr", 0.01), ("exbl", 3.0)])
+def test_strengths_that_penalties_bring_along(penalty, strength):
+    model = regularized(penalty=penalty, estimator=network(module=SmallCNN(width=4, depth=1), max_epochs=2))
+    assert model.fit(decoys(64)).lambda_value_ == strength
+
+
 def test_lambda_zero_is_training_on_with_the_same_random_numbers():
     bunch = decoys(48)
     with torch.random.fork_rng(devices=[]):
