@@ -12,6 +12,7 @@ from ._hint_penalty import HINTPenalty
 from ._influence_penalty import InfluencePenalty
 from ._input_gradient_penalty import InputGradientPenalty
 from ._jtt import JTTClassifier
+from ._last_layer import LastLayerRetraining
 from ._lff import LfFClassifier
 from ._suggest_exemplars import suggest_exemplars
 
@@ -28,6 +29,7 @@ __all__ = [
     "InfluencePenalty",
     "InputGradientPenalty",
     "JTTClassifier",
+    "LastLayerRetraining",
     "LfFClassifier",
     "suggest_exemplars",
 ]

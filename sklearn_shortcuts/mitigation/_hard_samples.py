@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
-from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from .._random_state import draw_seed, make_random_state
 from ..neural import CrossEntropy, NeuralImageClassifier
-from ..neural._split import hold_out
 from ..neural._targets import check_target
 from ..neural._training import check_weights
 from ._auxiliary_logits import AuxiliaryLogits, auxiliary_scores
 from ._best_epoch import MONITORS, KeepBestEpoch, make_monitor
 from ._buckets import label_probabilities, sort_into_buckets
 from ._delegated_prediction import DelegatedPredictionMixin
+from ._held_out_rows import hold_out_rows
 from ._steps import as_bunch, join_steps, split_steps
 from ._training_cache import Training, fit_once
 from ._training_dynamics import SCORES
@@ -337,17 +336,9 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
     def _hold_out(self, classifier, labels, used, groups):
         if self.monitor is None or self.stage_two_epochs == 0:
             return used, used[:0]
-        codes = labels if labels.ndim == 2 else np.unique(labels, return_inverse=True)[1]
-        if groups is not None:
-            groups = column_or_1d(groups)
-            if len(groups) != len(labels):
-                raise ValueError(f"groups has {len(groups)} rows, but X has {len(labels)}")
-            groups = pd.factorize(groups)[0][used]
-            if (groups < 0).any():
-                raise ValueError(f"groups: row {used[groups < 0][0]} has no group; give it one of its own")
-        seed = draw_seed(make_random_state(copy.deepcopy(classifier.random_state)))
-        train, held_out = hold_out(codes[used], groups, self.validation_fraction, seed, "monitor")
-        return used[train], used[:0] if held_out is None else used[held_out]
+        return hold_out_rows(
+            classifier.random_state, labels, used, groups, fraction=self.validation_fraction, needed_by="monitor"
+        )
 
     def _train_stage_one(self, classifier, bunch, y, weight):
         own = classifier.get_params(deep=False)
