@@ -5,6 +5,7 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import nn
@@ -228,4 +229,6 @@ class GroupDROLoss(nn.Module):
         return self.log_weights.exp()
 
     def _add_up(self, values, codes):
-        return torch.zeros_like(self.log_weights).index_add(0, codes.reshape(-1), values.reshape(-1))
+        # On GPUs additions to an index come in another order each time.
+        members = F.one_hot(codes.reshape(-1), len(self.log_weights)).to(values.dtype)
+        return values.reshape(-1) @ members

@@ -138,6 +138,7 @@ class LastLayerRetraining(NetworkMetaEstimator):
     True
     """
 
+    _goes_on = True
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit", "get_params"]), None],
         "weighting": [StrOptions({"group_balanced", "afr", "self"})],
@@ -211,6 +212,8 @@ class LastLayerRetraining(NetworkMetaEstimator):
         UserWarning
             If training was interrupted, after which the last layer stays as it is.
         """
+        if hasattr(self, "C_"):
+            del self.C_
         rows = self._start(X, y, sample_weight, groups)
         found = find_subgroups(rows, subgroups=subgroups, attribute=self.attribute, cross_with_label=True)
         train, held_out = self._divide(rows, found)
@@ -256,6 +259,13 @@ class LastLayerRetraining(NetworkMetaEstimator):
                 raise ValueError(
                     f"subgroup {found.names[lacking[0]]!r} has no held-out row to train the last layer on: raise "
                     f"held_out_fraction (now {self.held_out_fraction}), or leave the subgroup out"
+                )
+        if rows.labels.ndim == 1:
+            lacking = np.setdiff1d(rows.labels[used], rows.labels[train])
+            if len(lacking):
+                raise ValueError(
+                    f"class {lacking[0].item()!r} has no row left to train the features on: lower held_out_fraction "
+                    f"(now {self.held_out_fraction})"
                 )
         return train, np.sort(held_out)
 
@@ -308,6 +318,13 @@ class LastLayerRetraining(NetworkMetaEstimator):
         strengths, layers, shares = [], [], np.zeros(len(held_out))
         for column in range(codes.shape[1]):
             parts = features, codes[:, column], found.codes[held_out, column], weight
+            present, n_classes = np.unique(codes[:, column]), len(rows.encoding.classes.T)
+            if len(present) < n_classes:
+                raise ValueError(
+                    f"the last layer needs rows of all {n_classes} classes, but those to train it on have only "
+                    f"{len(present)}"
+                    + (f" of label {rows.encoding.label_names.tolist()[column]!r}" if codes.shape[1] > 1 else "")
+                )
             C = self.C
             if C is None:
                 halves = self._halves(rows, found, held_out, column)

@@ -70,7 +70,15 @@ class TrainingRows:
 
 
 class NetworkMetaEstimator(DelegatedPredictionMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
-    """Base of classifiers with a parameter ``estimator`` that ends in a network; not public."""
+    """Base of classifiers with a parameter ``estimator`` that ends in a network; not public.
+
+    Attributes
+    ----------
+    _goes_on : bool
+        Class attribute: whether a fitted estimator in a FrozenEstimator can be taken as it is.
+    """
+
+    _goes_on = False
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimator_")  # a fit that failed may leave other attributes
@@ -97,7 +105,7 @@ class NetworkMetaEstimator(DelegatedPredictionMixin, MetaEstimatorMixin, Classif
         """
         self._forget()
         template = clone(NeuralImageClassifier() if self.estimator is None else self.estimator)
-        fitted = isinstance(template, FrozenEstimator)
+        fitted = self._goes_on and isinstance(template, FrozenEstimator)
         template = unwrap(template) if fitted else template
         before, classifier = split_steps(template)
         if not fitted:
@@ -115,6 +123,8 @@ class NetworkMetaEstimator(DelegatedPredictionMixin, MetaEstimatorMixin, Classif
         weights = check_weights(given_or_field(bunch, "sample_weight", sample_weight), bunch)
         groups = given_or_field(bunch, "groups", groups)
         encoding = classifier._encoding if fitted else TargetEncoding.learn(labels[weights.used], names)
+        if fitted and names is not None and names != encoding.label_names.tolist():
+            raise ValueError(f"y has the labels {names}, but the classifier knows {encoding.label_names.tolist()}")
         shape = recorder.image_shape_
         return TrainingRows(template, before, classifier, bunch, shape, y, labels, encoding, weights, groups)
 

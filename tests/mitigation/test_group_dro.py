@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -253,6 +254,8 @@ def test_bad_input():
         GroupDROClassifier(small_network(criterion=CrossEntropy())).fit(X, y)
     with pytest.raises(ValueError, match="must be a NeuralImageClassifier or a Pipeline"):
         GroupDROClassifier(LogisticRegression()).fit(X, y)
+    with pytest.raises(ValueError, match="but the classifier is a FrozenEstimator"):
+        GroupDROClassifier(FrozenEstimator(small_network().fit(X, y))).fit(X, y)
     with pytest.raises(ValueError, match="'step_size' parameter"):
         GroupDROClassifier(step_size=-1).fit(X, y)
     with pytest.raises(NotFittedError):

@@ -284,6 +284,9 @@ def test_fitted_estimator_keeps_its_features():
         test = draw(2000, 0.5, 10)
         assert worst_group(model, *test) > worst_group(fitted, *test) + 0.3
     np.testing.assert_array_equal(fitted.predict_proba(X), old)
+    one_class = other[1] == 0
+    with pytest.raises(ValueError, match="needs rows of all 2 classes, but those to train it on have only 1"):
+        LastLayerRetraining(FrozenEstimator(fitted)).fit(other[0][one_class], other[1][one_class])
     with pytest.raises(ValueError, match="which a fitted estimator does not have"):
         LastLayerRetraining(FrozenEstimator(fitted), weighting="self").fit(*other[:2])
 
@@ -351,6 +354,25 @@ def test_interrupted_training_leaves_the_layer(monkeypatch):
         model = LastLayerRetraining(small_network(max_epochs=4)).fit(X, y)
     np.testing.assert_array_equal(model.predict_proba(X), model.stage_one_.predict_proba(X))
     assert not model.sample_weight_.any()
+
+
+def test_labels_of_a_fitted_estimator():
+    X, y, _ = draw(200, 0.8, 0)
+    labels = pd.DataFrame({"a": y, "b": X[:, 0] > 0}).astype(int)
+    fitted = small_network(max_epochs=2).fit(X, labels)
+    model = LastLayerRetraining(FrozenEstimator(fitted), C=0.5)
+    assert model.fit(X, labels).label_names_.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match=r"y has the labels \['b', 'a'\], but the classifier knows \['a', 'b'\]"):
+        model.fit(X, labels[["b", "a"]])
+    with pytest.raises(ValueError, match="have only 1 of label 'b'"):
+        model.fit(X, labels.assign(b=1))
+
+
+def test_another_weighting_leaves_nothing_of_the_last():
+    X, y, _ = draw(100, 0.8, 0)
+    model = LastLayerRetraining(small_network(max_epochs=1)).fit(X, y)
+    assert hasattr(model, "C_")
+    assert not hasattr(model.set_params(weighting="afr").fit(X, y), "C_")
 
 
 # -- what may go wrong -------------------------------------------------------------------------------------------------
