@@ -16,9 +16,9 @@ from ..neural._targets import check_target
 from ..neural._training import check_weights
 from ._auxiliary_logits import AuxiliaryLogits, auxiliary_scores
 from ._best_epoch import MONITORS, KeepBestEpoch, make_monitor
-from ._buckets import label_probabilities, sort_into_buckets
 from ._delegated_prediction import DelegatedPredictionMixin
 from ._held_out_rows import hold_out_rows
+from ._sample_table import judge_rows, make_sample_table
 from ._steps import as_bunch, join_steps, split_steps
 from ._training_cache import Training, fit_once
 from ._training_dynamics import SCORES
@@ -301,9 +301,18 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
         weight[train] = 1.0 if weights.sample_weight is None else weights.sample_weight[train]
 
         stage_one, loss = self._train_stage_one(classifier, bunch, y, weight)
-        self._score_rows(stage_one, loss, bunch, labels, train, held_out)
+        judgment, scores = self._score_rows(stage_one, loss, bunch, labels, train, held_out)
         self.sample_weight_ = weight * np.where(self.hard_mask_, self.upweight, 1.0)
-        self.sample_table_.insert(7, "weight", self.sample_weight_)
+        self.sample_table_ = make_sample_table(
+            labels,
+            judgment,
+            hard=self.hard_mask_,
+            easy=self.easy_mask_,
+            held_out=np.isin(np.arange(len(labels)), held_out),
+            weight=self.sample_weight_,
+            scores=scores,
+            metadata=bunch.get("metadata") if "metadata" in bunch.fields else None,
+        )
         history = [stage_one.history_.assign(stage=1)]
         model = stage_one
         if self.stage_two_epochs != 0 and not stage_one.net_.interrupted:
@@ -363,44 +372,22 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
         return stage_one, loss
 
     def _score_rows(self, stage_one, loss, bunch, labels, train, held_out):
-        encoding = stage_one._encoding
         known = np.concatenate([train, held_out])
-        codes = np.zeros(labels.shape, dtype=np.int64)
-        codes[known] = encoding.encode(labels[known])
-        logits = stage_one._logits(bunch)
-        probabilities = label_probabilities(logits, codes, encoding.kind, self.loss)
-        predictions = encoding.decode(_two_columns(logits) if encoding.kind == "binary" else logits)
-        wrong = (predictions != labels).reshape(len(labels), -1).any(axis=1)
-        bucket = sort_into_buckets(probabilities, codes, encoding.kind, self.low, self.high)
+        judgment = judge_rows(stage_one, bunch, labels, known, loss=self.loss, low=self.low, high=self.high)
         trained = np.isin(np.arange(len(labels)), train)
         scores = loss.dynamics.table()
-        aux = auxiliary_scores(loss, torch.from_numpy(codes))
+        aux = auxiliary_scores(loss, torch.from_numpy(judgment.codes))
         for name, values in zip(("aux_margin", "aux"), reversed(aux)):
             scores.insert(0, name, np.where(trained, values, np.nan))
         self.aux_ = loss.offsets().numpy()
         self.sample_scores_ = scores[self.difficulty].to_numpy(copy=True)
-        hard = wrong if self.selection == "error" else probabilities.min(axis=1) <= self.low
+        hard = judgment.wrong if self.selection == "error" else judgment.probability <= self.low
         if self.selection == "quantile":
             hard = self.sample_scores_ > np.quantile(self.sample_scores_[train], 1 - self.quantile)
         self.hard_mask_ = hard & trained
-        self.easy_mask_ = (probabilities.min(axis=1) >= self.high) & ~hard & trained
-        self.sample_table_ = pd.DataFrame(
-            {
-                "label": list(labels) if labels.ndim > 1 else labels,
-                "prediction": list(predictions) if labels.ndim > 1 else predictions,
-                "probability": probabilities.min(axis=1),
-                "bucket": bucket,
-                "hard": self.hard_mask_,
-                "easy": self.easy_mask_,
-                "held_out": np.isin(np.arange(len(labels)), held_out),
-                **scores,
-            }
-        )
-        if "metadata" in bunch.fields:
-            metadata = bunch.get("metadata").reset_index(drop=True)
-            clashes = {name: f"metadata_{name}" for name in metadata if name in self.sample_table_ or name == "weight"}
-            self.sample_table_ = self.sample_table_.join(metadata.rename(columns=clashes))
-        self._warn_of_rows(labels[train], wrong[train])
+        self.easy_mask_ = (judgment.probability >= self.high) & ~hard & trained
+        self._warn_of_rows(labels[train], judgment.wrong[train])
+        return judgment, scores
 
     def _warn_of_rows(self, labels, wrong):
         n_hard, n_rows = int(self.hard_mask_.sum()), len(labels)
@@ -465,7 +452,3 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
 
 def _given(bunch, name, value):
     return bunch.get(name) if value is None and name in bunch.fields else value
-
-
-def _two_columns(logits):
-    return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
