@@ -7,26 +7,22 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
-from sklearn.utils import get_tags
+from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from ..neural import CrossEntropy, NeuralImageClassifier
-from ..neural._targets import check_target
-from ..neural._training import check_weights
+from ..neural import CrossEntropy
 from ._auxiliary_logits import AuxiliaryLogits, auxiliary_scores
 from ._best_epoch import MONITORS, KeepBestEpoch, make_monitor
-from ._delegated_prediction import DelegatedPredictionMixin
 from ._held_out_rows import hold_out_rows
+from ._network_meta import NetworkMetaEstimator
 from ._sample_table import judge_rows, make_sample_table
-from ._steps import as_bunch, join_steps, split_steps
 from ._training_cache import Training, fit_once
 from ._training_dynamics import SCORES
 
 ALL_SCORES = ("aux", "aux_margin", *SCORES)
 
 
-class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class BAMHardSampleMiner(NetworkMetaEstimator):
     """Find the training rows that a network finds hard, and train so that they count.
 
     In stage 1 every row has logits of its own that take up what the network does not explain: rows that follow a
@@ -235,16 +231,6 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
         self.early_epochs = early_epochs
         self.memory = memory
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "estimator_")  # the parameter lambda_ has the look of a fitted attribute
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        inner = get_tags(NeuralImageClassifier() if self.estimator is None else self.estimator)
-        tags.input_tags = inner.input_tags
-        tags.classifier_tags = inner.classifier_tags
-        return tags
-
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None, groups=None):
         """Train the network twice: to find the hard rows, and so that they count.
@@ -278,27 +264,14 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
             If no row is hard, or more than half are, or the network of stage 1 is no better than always giving the
             most frequent class; and if training was interrupted, after which the scores so far are kept.
         """
-        for name in ("estimator_", "stage_one_"):  # should anything fail from here on, the miner is not fitted
-            if hasattr(self, name):
-                delattr(self, name)
+        self._forget()
         self._check_choices()
-        template = clone(NeuralImageClassifier() if self.estimator is None else self.estimator)
-        before, classifier = split_steps(template)
-        if classifier.criterion is not None:
-            raise ValueError(
-                f"the classifier has a criterion of its own, {type(classifier.criterion).__name__}: stage 1 has that "
-                f"of {type(self).__name__}; leave it out"
-            )
-        X = X if before is None else before.fit_transform(X, y)
-        if before is not None and hasattr(before, "n_features_in_"):
-            self.n_features_in_ = before.n_features_in_
-        bunch = as_bunch(self if before is None else clone(classifier), classifier, X)
-        y = _given(bunch, "target", y)
-        labels, _ = check_target(y, type(self).__name__)
-        weights = check_weights(_given(bunch, "sample_weight", sample_weight), bunch)
-        train, held_out = self._hold_out(classifier, labels, weights.used, _given(bunch, "groups", groups))
+        rows = self._start(X, y, sample_weight, groups)
+        classifier, bunch, y, labels = rows.classifier, rows.bunch, rows.y, rows.labels
+        used, given = rows.weights.used, rows.weights.sample_weight
+        train, held_out = self._hold_out(classifier, labels, used, rows.groups)
         weight = np.zeros(len(bunch))
-        weight[train] = 1.0 if weights.sample_weight is None else weights.sample_weight[train]
+        weight[train] = 1.0 if given is None else given[train]
 
         stage_one, loss = self._train_stage_one(classifier, bunch, y, weight)
         judgment, scores = self._score_rows(stage_one, loss, bunch, labels, train, held_out)
@@ -325,14 +298,15 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
             history.append(table.assign(epoch=np.arange(len(table)) + len(stage_one.history_) + 1))
         history = pd.concat(history, ignore_index=True)
         self.history_ = history[["epoch", "stage", *(name for name in history if name not in ("epoch", "stage"))]]
-        self.classes_, self.label_names_ = model.classes_, model.label_names_
-        if before is None and hasattr(self, "feature_names_in_"):
-            stage_one.feature_names_in_ = model.feature_names_in_ = self.feature_names_in_
-        self.stage_one_ = join_steps(template, before, stage_one)
-        self.estimator_ = join_steps(template, before, model)
+        self.estimator_, self.stage_one_ = self._finish(rows, model, stage_one)
         return self
 
     # -- inside ----------------------------------------------------------------------------------------------------
+    def _forget(self):
+        super()._forget()
+        if hasattr(self, "stage_one_"):
+            del self.stage_one_
+
     def _check_choices(self):
         if self.low >= self.high:
             raise ValueError(f"low={self.low} must be smaller than high={self.high}")
@@ -448,7 +422,3 @@ class BAMHardSampleMiner(DelegatedPredictionMixin, MetaEstimatorMixin, Classifie
         model.net_.callbacks = [pair for pair in model.net_.callbacks if pair[0] != "keep_best_epoch"]
         model.net_.callbacks_ = [pair for pair in model.net_.callbacks_ if pair[0] != "keep_best_epoch"]
         return model.set_params(**own)
-
-
-def _given(bunch, name, value):
-    return bunch.get(name) if value is None and name in bunch.fields else value
