@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..neural import Criterion
+from ._decision_losses import decision_losses
 from ._training_dynamics import TrainingDynamics, alternatives_of, margins
 
 
@@ -128,16 +129,12 @@ class AuxiliaryLoss(nn.Module):
 
     def _losses(self, logits, batch):
         y = batch["y"]
-        one_of_two = self.kind == "multilabel" or logits.shape[1] == 1
-        if self.spec.loss == "cross_entropy" and not one_of_two:
-            return F.cross_entropy(logits, y, reduction="none")
         if self.spec.loss == "cross_entropy":
-            wanted = y.to(logits.dtype).reshape(len(y), -1)
-            losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+            losses = decision_losses(logits, y)
         else:
             losses = (logits - self._squared_target(logits, y)).square()
-        if not one_of_two:
-            return losses.sum(1)
+            if self.kind != "multilabel":  # one decision per row
+                losses = losses.sum(1, keepdim=True)
         label_weight = batch.get("label_weight")
         return (losses if label_weight is None else losses * label_weight).mean(1)
 

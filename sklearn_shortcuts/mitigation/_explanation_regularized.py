@@ -14,6 +14,7 @@ from ..neural._training import check_weights, objective_fields
 from ._annotations import check_number_of_masks, gather_annotations
 from ._counterfactuals import counterfactual_table
 from ._exemplars import freeze_exemplars
+from ._network_meta import given_or_field
 from ._penalty_names import PENALTY_NAMES, resolve_penalty
 from ._refined_prediction import RefinedPredictionMixin
 from ._refinement import history_table, train_with_penalty, training_weights
@@ -265,8 +266,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
         penalty = resolve_penalty(self.penalty)
         self._check_choices(penalty)
         template, before, classifier, rows = self._start(X, y, penalty)
-        if y is None and "target" in rows.fields:
-            y = rows.get("target")
+        y = given_or_field(rows, "target", y)
         labels, names = check_target(y, type(self).__name__)
         check_consistent_length(rows.images, labels)
         annotations = gather_annotations(
@@ -277,7 +277,7 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
             needed_by=type(penalty).__name__ if "masks" in penalty.fields else None,
         )
         rows = rows if masks is None else rows.with_fields(masks=masks)
-        weights = check_weights(_field(rows, "sample_weight", sample_weight), rows)
+        weights = check_weights(given_or_field(rows, "sample_weight", sample_weight), rows)
         refined = self.warm_start_from is not None
         encoding = classifier._encoding if refined else TargetEncoding.learn(labels[weights.used], names)
         check_number_of_masks(annotations, encoding.n_outputs)
@@ -399,7 +399,3 @@ class ExplanationRegularizedClassifier(RefinedPredictionMixin, MetaEstimatorMixi
 
 def _lacks_exemplars(penalty):
     return getattr(penalty, "needs_exemplars", False) and penalty.good_explanations is None
-
-
-def _field(rows, name, given):
-    return rows.get(name) if given is None and name in rows.fields else given

@@ -59,10 +59,7 @@ class TrainingRows:
 
     def codes(self):
         """Encoded labels, shape (n, n_decisions); 0 for rows of weight 0."""
-        used = self.weights.used
-        codes = np.zeros((len(self.labels), self.labels[:1].size), dtype=np.int64)
-        codes[used] = self.encoding.encode(self.labels[used]).reshape(len(used), -1)
-        return codes
+        return self.encoding.encode_rows(self.labels, self.weights.used).reshape(len(self.labels), -1).astype(np.int64)
 
     def options(self):
         """Further arguments of the classifier's ``fit``."""

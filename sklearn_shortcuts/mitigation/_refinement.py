@@ -28,9 +28,7 @@ def training_weights(weights, class_weight, encoding, y):
     ndarray of shape (n,)
         Weights.
     """
-    used_codes = encoding.encode(y[weights.used])
-    codes = np.zeros((len(y), *used_codes.shape[1:]), used_codes.dtype)
-    codes[weights.used] = used_codes
+    codes = encoding.encode_rows(y, weights.used)
     fields = weight_fields(weights, class_weight, encoding, codes, weights.used)
     return fields.get("sample_weight", np.ones(len(y)))
 

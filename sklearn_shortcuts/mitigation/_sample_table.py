@@ -57,8 +57,7 @@ def judge_rows(classifier, bunch, labels, known, *, loss, low, high):
         Of all rows.
     """
     encoding = classifier._encoding
-    codes = np.zeros(labels.shape, dtype=np.int64)
-    codes[known] = encoding.encode(labels[known])
+    codes = encoding.encode_rows(labels, known).astype(np.int64)
     logits = classifier._logits(bunch)
     probabilities = label_probabilities(logits, codes, encoding.kind, loss)
     if encoding.kind == "binary" and logits.shape[1] == 1:

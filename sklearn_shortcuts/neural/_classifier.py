@@ -418,10 +418,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
             )
         elif names is not None and names != self.label_names_.tolist():
             raise ValueError(f"y has the labels {names}, but the classifier knows {self.label_names_.tolist()}")
-        used_codes = self._encoding.encode(y[used])
-        codes = np.zeros((len(y), *used_codes.shape[1:]), used_codes.dtype)
-        codes[used] = used_codes
-        return codes
+        return self._encoding.encode_rows(y, used)
 
     def _set_encoding(self, encoding):
         self._encoding = encoding

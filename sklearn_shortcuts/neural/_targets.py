@@ -107,6 +107,13 @@ class TargetEncoding:
             raise ValueError(f"y has the class {example!r}, which is not among the classes {self.classes.tolist()}")
         return codes.astype(np.int64)
 
+    def encode_rows(self, y, rows):
+        """Encode some rows of a checked target; the codes of the others, which may be of any class, are 0."""
+        encoded = self.encode(y[rows])
+        codes = np.zeros((len(y), *encoded.shape[1:]), encoded.dtype)
+        codes[rows] = encoded
+        return codes
+
     def decode(self, logits):
         """Turn logits of shape (n, n_outputs) into predicted classes or label indicators."""
         if self.kind == "multilabel":
