@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from matplotlib.colors import hsv_to_rgb
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -71,6 +72,8 @@ class Task:
         What is trained.
     upweight : float
         Weight of hard rows.
+    amplification : float
+        Of the rows' own logits.
     """
 
     train: Rows
@@ -78,6 +81,7 @@ class Task:
     test: Rows
     network: NeuralImageClassifier
     upweight: float
+    amplification: float = 0.6
 
 
 def gaussian_task(seed, *, agreement=0.95, flips=0.0, n_train=1000):
@@ -142,7 +146,7 @@ def digits_task(seed):
     return Task(*parts, _network(SmallCNN(8, depth=2), seed), 20.0)
 
 
-def tube_task(seed, *, n_train=900):
+def tube_task(seed, *, n_train=1200):
     """Task X: generated radiographs; 90 % of opacities of four contrasts have a chest tube, 5 % of the others.
 
     Parameters
@@ -157,7 +161,7 @@ def tube_task(seed, *, n_train=900):
     Task
         The task.
     """
-    contrasts = (0.5, 0.35, 0.25, 0.18)
+    contrasts = (0.7, 0.5, 0.3, 0.15)
 
     def draw(n, part, prevalence):
         study = make_chest_phantoms(
@@ -165,7 +169,7 @@ def tube_task(seed, *, n_train=900):
             size=32,
             sign_contrast=contrasts,
             class_balance=0.25,
-            shortcut="drain",
+            shortcut={"drain": {"strength": 2.0, "scale": 1.5}},
             prevalence=prevalence,
             random_state=10 * seed + part,
         )
@@ -173,8 +177,8 @@ def tube_task(seed, *, n_train=900):
         level = np.where(study.target == 1, np.abs(shown[:, None] - contrasts).argmin(axis=1), -1)
         return replace(_rows(np.asarray(study), study.target, study.artifact != study.target), level=level)
 
-    parts = draw(n_train, 0, {0: 0.05, 1: 0.9}), draw(400, 1, 0.5), draw(1600, 2, 0.5)
-    return Task(*parts, _network(SmallCNN(8, depth=2), seed, normalize="channel"), 20.0)
+    parts = draw(n_train, 0, {0: 0.05, 1: 0.9}), draw(400, 1, 0.5), draw(4000, 2, 0.5)
+    return Task(*parts, _network(SmallCNN(8, depth=2), seed, normalize="channel", lr=0.03), 20.0, 0.4)
 
 
 def colors_task(seed):
@@ -193,7 +197,7 @@ def colors_task(seed):
     images, y = load_digits(return_X_y=True)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(y))
-    palette = np.random.default_rng(0).uniform(0.2, 1, (10, 3)).astype(np.float32)
+    palette = hsv_to_rgb(np.stack([np.arange(10) / 10, np.ones(10), np.ones(10)], axis=1)).astype(np.float32)
 
     def draw(rows, agreement):
         told = np.where(rng.random(len(rows)) < agreement, y[rows], rng.integers(0, 10, len(rows)))
@@ -202,7 +206,7 @@ def colors_task(seed):
         return _rows(X, y[rows], told != y[rows], crossed=False)
 
     parts = draw(order[:1000], 0.95), draw(order[1000:1250], 0.1), draw(order[1250:], 0.1)
-    return Task(*parts, _network(Perceptron(128), seed), 20.0)
+    return Task(*parts, _network(Perceptron(128), seed, lr=0.03), 20.0)
 
 
 def decoy_task(seed):
@@ -231,7 +235,7 @@ def decoy_task(seed):
         return _rows(X, y[rows], minority)
 
     parts = draw(order[:1000], 0.95), draw(order[1000:1250], 0.5), draw(order[1250:], 0.5)
-    return Task(*parts, _network(Perceptron(128), seed), 20.0)
+    return Task(*parts, _network(Perceptron(128), seed, lr=0.03), 20.0)
 
 
 def _rows(X, y, minority, *, flipped=None, crossed=True):
