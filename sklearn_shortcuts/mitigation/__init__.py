@@ -12,6 +12,7 @@ from ._hint_penalty import HINTPenalty
 from ._influence_penalty import InfluencePenalty
 from ._input_gradient_penalty import InputGradientPenalty
 from ._jtt import JTTClassifier
+from ._label_quality import label_quality
 from ._last_layer import LastLayerRetraining
 from ._lff import LfFClassifier
 from ._suggest_exemplars import suggest_exemplars
@@ -31,5 +32,6 @@ __all__ = [
     "JTTClassifier",
     "LastLayerRetraining",
     "LfFClassifier",
+    "label_quality",
     "suggest_exemplars",
 ]
