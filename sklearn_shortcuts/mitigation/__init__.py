@@ -15,6 +15,7 @@ from ._jtt import JTTClassifier
 from ._label_quality import label_quality
 from ._last_layer import LastLayerRetraining
 from ._lff import LfFClassifier
+from ._selector import HardSampleSelector
 from ._suggest_exemplars import suggest_exemplars
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "GradCAMPenalty",
     "GroupDROClassifier",
     "HINTPenalty",
+    "HardSampleSelector",
     "InfluencePenalty",
     "InputGradientPenalty",
     "JTTClassifier",
