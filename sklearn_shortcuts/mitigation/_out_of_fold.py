@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
 from ..images import ImageBunch
-from ..neural._split import _rarest_label
+from ..neural._split import rarest_label
 
 
 def out_of_fold_probabilities(estimator, X, labels, encoding, *, weights, groups, cv, n_jobs, seed):
@@ -114,7 +114,7 @@ def _check_values(codes, encoding):
 
 def _split(cv, codes, groups, encoding, used, seed):
     """Train and test rows of all folds, checked."""
-    strata = codes if codes.ndim == 1 else _rarest_label(codes)
+    strata = codes if codes.ndim == 1 else rarest_label(codes)
     if isinstance(cv, (int, np.integer)):
         n_units = len(codes) if groups is None else len(np.unique(groups))
         if not 2 <= cv <= n_units:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..images import ImageBunch
 from ..neural._inputs import check_images
-from ..neural._split import _rarest_label
+from ..neural._split import rarest_label
 from ..neural._targets import TargetEncoding, check_target
 from ..neural._training import check_weights
 from ._hard_samples import ALL_SCORES, BAMHardSampleMiner
@@ -66,7 +66,7 @@ class HardSampleSelector(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Chosen rows have the weight ``upweight`` and others ``rest_weight``; or weights rise evenly with the rank of
         the row, from ``rest_weight`` for the row that would be chosen last to ``upweight`` for the first.
     upweight : float, default=20.0
-        Weight of chosen rows.
+        Weight of chosen rows; 0 leaves them out, for instance those whose labels are doubted.
     rest_weight : float, default=1.0
         Weight of the others, and of rows without a score; 0 leaves them out.
 
@@ -147,7 +147,7 @@ class HardSampleSelector(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         "threshold": [Interval(Real, None, None, closed="neither"), tuple, list, None],
         "stratify_by_class": ["boolean"],
         "weighting": [StrOptions({"selected", "rank"})],
-        "upweight": [Interval(Real, 0, None, closed="neither")],
+        "upweight": [Interval(Real, 0, None, closed="left")],
         "rest_weight": [Interval(Real, 0, None, closed="left")],
     }
 
@@ -229,13 +229,16 @@ class HardSampleSelector(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         strata = np.zeros(len(rows), dtype=int)
         if self.stratify_by_class:
             codes = encoding.encode_rows(labels, weights.used)
-            strata = codes if codes.ndim == 1 else _rarest_label(codes)
+            strata = codes if codes.ndim == 1 else rarest_label(codes)
         preference = preferences(scores, strata, self.keep)
         selected = self._select(scores, preference, strata, borders)
         part = selected.astype(float) if self.weighting == "selected" else np.nan_to_num(preference)
         weight = weight * (self.rest_weight + (self.upweight - self.rest_weight) * part)
         if not weight.any():
-            raise ValueError("no row is chosen, and with rest_weight=0 all weights would be 0")
+            raise ValueError(
+                f"all weights would be 0: {selected.sum()} rows are chosen, upweight={self.upweight}, "
+                f"rest_weight={self.rest_weight}"
+            )
         chosen = np.flatnonzero(selected)
         self.sample_scores_, self.selected_ = scores, selected
         self.sample_indices_ = chosen[np.argsort(-preference[chosen], kind="stable")]

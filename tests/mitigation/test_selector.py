@@ -93,6 +93,8 @@ def test_weights():
     np.testing.assert_allclose(rank.sample_weight_, given * [0.5, 1.4, 2.3, 0, 3.2, 4.1, 5, 0.5])
     alone = known(scores, quantile=0.3, **{**options, "rest_weight": 0}).fit(X, y)
     assert (alone.sample_weight_ > 0).tolist() == alone.selected_.tolist()
+    others = known(scores, quantile=0.3, **{**options, "upweight": 0}).fit(X, y)
+    assert (others.sample_weight_ > 0).tolist() == (~others.selected_).tolist()
 
 
 # -- where scores come from --------------------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ def test_other_miners(rows):
         assert against[selector.selected_].mean() > 3 * against.mean()
     with pytest.raises(ValueError, match="difficulty='aux' is no column of the JTTClassifier's sample_table_"):
         HardSampleSelector(jtt).fit(bunch)
-    with pytest.raises(ValueError, match="LfFClassifier has no sample_table_ with the score 'aux'; set difficulty=None"):
+    with pytest.raises(ValueError, match="has no sample_table_ with the score 'aux'; set difficulty=None"):
         HardSampleSelector(lff).fit(bunch)
     with pytest.raises(ValueError, match="JTTClassifier has no sample_scores_; set difficulty to a column"):
         HardSampleSelector(jtt, difficulty=None).fit(bunch)
@@ -226,11 +228,12 @@ def test_clone_and_pickle(rows):
         ),
         (
             {"miner": "doubt", "selection": "threshold", "threshold": 2, "rest_weight": 0},
-            "no row is chosen, and with rest_weight=0 all weights would be 0",
+            "all weights would be 0: 0 rows are chosen, upweight=20.0, rest_weight=0",
         ),
         ({"miner": "doubt", "selection": "top_k", "k": 301}, "k=301 is more than the 300 rows with a score"),
         ({"quantile": 0}, "'quantile' parameter"),
-        ({"upweight": 0}, "'upweight' parameter"),
+        ({"miner": "doubt", "quantile": 1.0, "upweight": 0}, "all weights would be 0: 300 rows are chosen"),
+        ({"upweight": -1}, "'upweight' parameter"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:no row is hard by threshold:UserWarning")
