@@ -12,6 +12,7 @@ from sklearn_shortcuts.mitigation import (
     BAMHardSampleMiner,
     ExplanationRegularizedClassifier,
     GroupDROClassifier,
+    HardSampleSelector,
     JTTClassifier,
     LastLayerRetraining,
     LfFClassifier,
@@ -94,6 +95,15 @@ def instances():
                 upweight=3,
                 stage_two_epochs=4,
             )
+        ],
+        "HardSampleSelector": [
+            HardSampleSelector(
+                BAMHardSampleMiner(
+                    NeuralImageClassifier(small, precision="float64", max_epochs=5, lr=0.03, random_state=0)
+                ),
+                **options,
+            )
+            for options in ({}, {"weighting": "rank", "selection": "top_k", "k": 1, "stratify_by_class": False})
         ],
         "GroupDROClassifier": [
             GroupDROClassifier(

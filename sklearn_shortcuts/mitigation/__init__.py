@@ -12,8 +12,10 @@ from ._hint_penalty import HINTPenalty
 from ._influence_penalty import InfluencePenalty
 from ._input_gradient_penalty import InputGradientPenalty
 from ._jtt import JTTClassifier
+from ._label_quality import label_quality
 from ._last_layer import LastLayerRetraining
 from ._lff import LfFClassifier
+from ._selector import HardSampleSelector
 from ._suggest_exemplars import suggest_exemplars
 
 __all__ = [
@@ -26,10 +28,12 @@ __all__ = [
     "GradCAMPenalty",
     "GroupDROClassifier",
     "HINTPenalty",
+    "HardSampleSelector",
     "InfluencePenalty",
     "InputGradientPenalty",
     "JTTClassifier",
     "LastLayerRetraining",
     "LfFClassifier",
+    "label_quality",
     "suggest_exemplars",
 ]

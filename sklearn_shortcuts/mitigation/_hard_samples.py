@@ -1,5 +1,6 @@
 """Meta-estimator that finds the rows a network finds hard and trains so that they count."""
 
+import contextlib
 import copy
 import warnings
 from numbers import Integral, Real
@@ -8,18 +9,21 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import _fit_context, clone
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
 from ..neural import CrossEntropy
 from ._auxiliary_logits import AuxiliaryLogits, auxiliary_scores
 from ._best_epoch import MONITORS, KeepBestEpoch, make_monitor
+from ._gradient_variance import GradientVariance, standardize_within_classes
 from ._held_out_rows import hold_out_rows
 from ._network_meta import NetworkMetaEstimator
+from ._prototypicality import distances_to_centroids
 from ._sample_table import judge_rows, make_sample_table
 from ._training_cache import Training, fit_once
 from ._training_dynamics import SCORES
 
-ALL_SCORES = ("aux", "aux_margin", *SCORES)
+ALL_SCORES = ("aux", "aux_margin", *SCORES, "prototypicality")
+_RECORDER = "gradient_variance"
 
 
 class BAMHardSampleMiner(NetworkMetaEstimator):
@@ -59,7 +63,8 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         Which rows are hard: those that are predicted wrong, those that are confidently wrong, or the share ``quantile``
         with the largest scores.
     difficulty : str, default="aux"
-        Column of ``sample_table_`` that ``sample_scores_`` and ``selection="quantile"`` use.
+        Column of ``sample_table_`` that ``sample_scores_`` and ``selection="quantile"`` use; "vog" needs
+        ``vog_checkpoints``.
     quantile : float, default=0.05
         Share of rows for ``selection="quantile"``.
     upweight : float, default=20.0
@@ -80,6 +85,10 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         Share of rows held out for ``monitor`` from both stages, in (0, 1); groups stay together.
     early_epochs : int, default=5
         Epochs that the scores "el2n" and "grand" are averaged over.
+    vog_checkpoints : int, default=0
+        Number of equally spaced epochs of stage 1 that the score "vog" compares, the last among them; 0 leaves it out.
+        Two or more take as many forward and backward passes over the rows (backward passes per label, if there are
+        several) and keep as many copies of the weights that are trained.
     memory : str, path-like or joblib.Memory, default=None
         Where networks of stage 1 are kept, so that a search over ``upweight`` trains one per fold.
 
@@ -132,8 +141,21 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
     - "el2n": length of probabilities minus labels, over the first epochs; "grand": of the last layer's gradient, over
       the same (exact where the head is linear and gets one vector; NaN if the network is compiled).
 
+    Two more look at the rows as they are, without dropout and augmentation, and NaN stands for rows that took no part:
+
+    - "prototypicality": 1 - cos(h, c), by the features ``h`` that the last layer gets at the end of stage 1 and their
+      mean ``c`` over the training rows of the same class (with several labels of the same value of a label); from 0 to
+      2, NaN if the network has no layer to take features from;
+    - "vog", variance of gradients: with S_t the gradient of the label's logit by the image after epoch t, the standard
+      deviation sqrt(1/K sum_t (S_t - mean S)^2) over K epochs of every pixel and channel, its mean over all of them,
+      and that less its mean over the rows of the class, divided by their standard deviation. It has this form in the
+      authors' program, where the root covers the sum; images are taken as the network gets them. No gradients are kept:
+      the weights of the K epochs are, and after training each batch is gone through once. NaN if training was
+      interrupted before the second of the epochs.
+
     Minority rows and mislabeled rows are both hard, and no such score tells them apart: look at them before you weight
-    them up. A network that needs no shortcut has hard rows too, so that these do not prove one.
+    them up, first at those whose labels :func:`label_quality` doubts too. A network that needs no shortcut has hard
+    rows too, so that these do not prove one.
 
     The published program hard-codes two classes in its squared loss, and three of its data sets; its strength of 50 and
     learning rate of 1e-5 amount to an ``amplification`` of 0.004, which on small networks ranks rows but does not
@@ -143,6 +165,8 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
     ----------
     G. Li, J. Liu and W. Hu, "Bias Amplification Enhances Minority Group Performance", TMLR (2024).
     E. Z. Liu et al., "Just Train Twice: Improving Group Robustness without Training Group Information", ICML (2021).
+    C. Agarwal, D. D'souza and S. Hooker, "Estimating Example Difficulty Using Variance of Gradients", CVPR (2022),
+    Section 2 ("vog").
 
     Examples
     --------
@@ -174,7 +198,7 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         "low": [Interval(Real, 0, 1, closed="both")],
         "high": [Interval(Real, 0, 1, closed="both")],
         "selection": [StrOptions({"error", "probability", "quantile"})],
-        "difficulty": [StrOptions(set(ALL_SCORES))],
+        "difficulty": [StrOptions({*ALL_SCORES, "vog"})],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
         "upweight": [Interval(Real, 0, None, closed="neither")],
         "stage_two_epochs": [Interval(Integral, 0, None, closed="left"), None],
@@ -183,6 +207,7 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         "monitor": [StrOptions(set(MONITORS)), callable, None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "early_epochs": [Interval(Integral, 1, None, closed="left")],
+        "vog_checkpoints": [Interval(Integral, 2, None, closed="left"), Options(Integral, {0})],
         "memory": [str, HasMethods(["cache"]), HasMethods(["__fspath__"]), None],
     }
 
@@ -208,6 +233,7 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         monitor="worst_class",
         validation_fraction=0.2,
         early_epochs=5,
+        vog_checkpoints=0,
         memory=None,
     ):
         self.estimator = estimator
@@ -229,6 +255,7 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         self.monitor = monitor
         self.validation_fraction = validation_fraction
         self.early_epochs = early_epochs
+        self.vog_checkpoints = vog_checkpoints
         self.memory = memory
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -273,8 +300,8 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         weight = np.zeros(len(bunch))
         weight[train] = 1.0 if given is None else given[train]
 
-        stage_one, loss = self._train_stage_one(classifier, bunch, y, weight)
-        judgment, scores = self._score_rows(stage_one, loss, bunch, labels, train, held_out)
+        stage_one, loss, variation = self._train_stage_one(classifier, bunch, y, weight)
+        judgment, scores = self._score_rows(stage_one, loss, variation, bunch, labels, weight, held_out)
         self.sample_weight_ = weight * np.where(self.hard_mask_, self.upweight, 1.0)
         self.sample_table_ = make_sample_table(
             labels,
@@ -315,6 +342,8 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
                 f"amplification={self.amplification} lets the rows' logits diverge with loss='squared', where it must "
                 f"be below 1"
             )
+        if self.difficulty == "vog" and self.vog_checkpoints == 0:
+            raise ValueError("difficulty='vog' needs checkpoints to compare: set vog_checkpoints, for instance to 5")
 
     def _hold_out(self, classifier, labels, used, groups):
         if self.monitor is None or self.stage_two_epochs == 0:
@@ -325,6 +354,11 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
 
     def _train_stage_one(self, classifier, bunch, y, weight):
         own = classifier.get_params(deep=False)
+        epochs, callbacks = self.stage_one_epochs or classifier.max_epochs, classifier.callbacks
+        if self.vog_checkpoints > epochs:
+            raise ValueError(f"vog_checkpoints={self.vog_checkpoints} are more than the {epochs} epochs of stage 1")
+        if self.vog_checkpoints:
+            callbacks = [*(callbacks or []), (_RECORDER, GradientVariance(self.vog_checkpoints))]
         stage_one = clone(classifier).set_params(
             criterion=AuxiliaryLogits(
                 self.amplification,
@@ -334,22 +368,31 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
                 lambda_=self.lambda_,
                 early_epochs=self.early_epochs,
             ),
-            max_epochs=self.stage_one_epochs or classifier.max_epochs,
+            max_epochs=epochs,
             early_stopping=False,
             warm_start=False,
+            callbacks=callbacks,
         )
         stage_one = fit_once(Training(stage_one, bunch, y, {"sample_weight": weight}), self.memory)
         loss, net = stage_one.net_.criterion_, stage_one.net_
         # The state of all rows has no place in a network that predicts.
         net.criterion_ = CrossEntropy().build(len(bunch), stage_one._n_logits, stage_one._encoding.kind)
         stage_one.set_params(**own)
-        return stage_one, loss
+        variation = _remove_callback(net, _RECORDER)
+        return stage_one, loss, variation
 
-    def _score_rows(self, stage_one, loss, bunch, labels, train, held_out):
+    def _score_rows(self, stage_one, loss, variation, bunch, labels, weight, held_out):
+        trained = weight > 0
+        train = np.flatnonzero(trained)
         known = np.concatenate([train, held_out])
         judgment = judge_rows(stage_one, bunch, labels, known, loss=self.loss, low=self.low, high=self.high)
-        trained = np.isin(np.arange(len(labels)), train)
         scores = loss.dynamics.table()
+        scores["prototypicality"] = np.nan
+        with contextlib.suppress(ValueError):  # no layer to take features from
+            distances = distances_to_centroids(stage_one.embed(bunch[train]), judgment.codes[train], weight[train])
+            scores.loc[train, "prototypicality"] = distances
+        if variation is not None:
+            scores["vog"] = standardize_within_classes(variation.values_, judgment.codes, weight)
         aux = auxiliary_scores(loss, torch.from_numpy(judgment.codes))
         for name, values in zip(("aux_margin", "aux"), reversed(aux)):
             scores.insert(0, name, np.where(trained, values, np.nan))
@@ -419,6 +462,17 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
             callbacks=callbacks,
         )
         model.fit(bunch, y, sample_weight=self.sample_weight_)
-        model.net_.callbacks = [pair for pair in model.net_.callbacks if pair[0] != "keep_best_epoch"]
-        model.net_.callbacks_ = [pair for pair in model.net_.callbacks_ if pair[0] != "keep_best_epoch"]
+        _remove_callback(model.net_, "keep_best_epoch")
         return model.set_params(**own)
+
+
+def _remove_callback(net, name):
+    """Take a callback out of a trained net and give it; None if there is none of that name."""
+    found = dict(net.callbacks_).get(name)
+    net.callbacks = [pair for pair in net.callbacks if not _is_called(pair, name)]
+    net.callbacks_ = [pair for pair in net.callbacks_ if pair[0] != name]
+    return found
+
+
+def _is_called(callback, name):
+    return isinstance(callback, tuple) and callback[0] == name

@@ -29,7 +29,7 @@ def hold_out(codes, groups, fraction, seed, needed_by="early_stopping"):
     held_out : ndarray of int or None
         Rows held out; None, after a warning, if there are too few rows or groups.
     """
-    strata = codes if codes.ndim == 1 else _rarest_label(codes)
+    strata = codes if codes.ndim == 1 else rarest_label(codes)
     n_units = len(codes) if groups is None else len(np.unique(groups))
     if n_units < 2:
         unit = "row" if groups is None else "group"
@@ -70,7 +70,7 @@ def _first_complete(splitter, strata, groups):
     return None
 
 
-def _rarest_label(indicators):
+def rarest_label(indicators):
     """Stratum of each row: its rarest positive label, or none."""
     frequency = indicators.sum(axis=0)
     ranked = np.where(indicators > 0, frequency, np.inf)

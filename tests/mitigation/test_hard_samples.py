@@ -6,11 +6,15 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
+from sklearn.metrics.pairwise import cosine_distances
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from torch import nn
 
 from sklearn_shortcuts import ImageBunch
 from sklearn_shortcuts.mitigation import BAMHardSampleMiner
@@ -97,6 +101,32 @@ def test_table(rows, mined):
     assert table["bucket"][sure].tolist() == expected[sure].tolist()
     with_one = miner.history_["train_loss"].iloc[-1]
     assert with_one < table["loss"].mean()  # the rows' logits take part in training only
+
+
+def test_rows_against_the_shortcut_lie_far_from_their_class(rows, mined):
+    X, y, against = rows
+    miner = mined[15]
+    distance = miner.sample_table_["prototypicality"]
+    features = miner.stage_one_.embed(X).astype(float)
+    centroids = NearestCentroid().fit(features, y).centroids_
+    np.testing.assert_allclose(distance, cosine_distances(features, centroids)[np.arange(len(y)), y], rtol=1e-6)
+    assert roc_auc_score(against, distance) >= 0.9
+
+
+class NoLayers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(32, 2))
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weight
+
+
+def test_a_network_without_layers_to_take_features_from_has_no_prototypes(rows):
+    X, y, _ = rows
+    table = quick(estimator=small_network().set_params(module=NoLayers())).fit(X, y).sample_table_
+    assert table["prototypicality"].isna().all()
+    assert table["aux"].notna().all()
 
 
 # -- choices -----------------------------------------------------------------------------------------------------------
