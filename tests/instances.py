@@ -17,7 +17,7 @@ from sklearn_shortcuts.mitigation import (
     LfFClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
-from sklearn_shortcuts.preprocessing import ROIMasker
+from sklearn_shortcuts.preprocessing import AcquisitionBalancer, ROIMasker
 
 
 class FirstHalf:
@@ -31,6 +31,16 @@ class FirstHalf:
 
     def __repr__(self):
         return "FirstHalf()"
+
+
+class EveryOtherPair:
+    """Acquisition by position: the data of scikit-learn's checks have none, and clusters that tell everything."""
+
+    def __call__(self, rows):
+        return np.where(np.arange(len(rows)) // 2 % 2, "GE", "Siemens")
+
+    def __repr__(self):
+        return "EveryOtherPair()"
 
 
 class Flatten(TransformerMixin, BaseEstimator):
@@ -70,6 +80,10 @@ def instances():
             ROIMasker(on_missing="keep"),
             ROIMasker("background", fill="mean", segmenter=FirstHalf()),
             ROIMasker(margin=1, on_missing="fill"),
+        ],
+        "AcquisitionBalancer": [
+            AcquisitionBalancer(strategy, acquisition=EveryOtherPair(), on_empty="drop", random_state=0)
+            for strategy in ("weight", "match", "undersample", "oversample", "rake")
         ],
         "RegionSensitivity": [
             RegionSensitivity(
