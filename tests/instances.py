@@ -17,7 +17,7 @@ from sklearn_shortcuts.mitigation import (
     LfFClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
-from sklearn_shortcuts.preprocessing import AcquisitionBalancer, ROIMasker
+from sklearn_shortcuts.preprocessing import AcquisitionBalancer, AcquisitionResampler, ROIMasker
 
 
 class FirstHalf:
@@ -37,7 +37,8 @@ class EveryOtherPair:
     """Acquisition by position: the data of scikit-learn's checks have none, and clusters that tell everything."""
 
     def __call__(self, rows):
-        return np.where(np.arange(len(rows)) // 2 % 2, "GE", "Siemens")
+        n_rows = rows.shape[0] if hasattr(rows, "shape") else len(rows)  # sparse rows have no length
+        return np.where(np.arange(n_rows) // 2 % 2, "GE", "Siemens")
 
     def __repr__(self):
         return "EveryOtherPair()"
@@ -84,6 +85,10 @@ def instances():
         "AcquisitionBalancer": [
             AcquisitionBalancer(strategy, acquisition=EveryOtherPair(), on_empty="drop", random_state=0)
             for strategy in ("weight", "match", "undersample", "oversample", "rake")
+        ],
+        "AcquisitionResampler": [
+            AcquisitionResampler(strategy, acquisition=EveryOtherPair(), random_state=0)
+            for strategy in ("undersample", "oversample", "match")
         ],
         "RegionSensitivity": [
             RegionSensitivity(

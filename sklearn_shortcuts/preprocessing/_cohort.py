@@ -123,6 +123,8 @@ def read_cohort(acquisition, y=None, *, covariates=None, exact=(), target="label
         if len(missing):
             raise ValueError(f"y: row {missing[0]} has no label ({len(missing)} such rows); leave them out")
         label = replace(categories(y, "y", n_rows), name="y")
+        if len(label.levels) < 2:
+            raise ValueError(f"y has one class only, {label.levels[0]!r}; an acquisition can tell nothing about it")
     if target != "label" and covariates is None:
         raise ValueError(f'target="{target}" balances covariates, but there are none; name or pass them')
     columns = covariate_columns(covariates, exact, n_rows)
