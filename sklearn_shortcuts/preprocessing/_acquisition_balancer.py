@@ -118,8 +118,11 @@ class AcquisitionBalancer(TransformerMixin, AcquisitionBalancing):
     With patients (``groups``, or the bunch's field) these are balanced, and not rows: a patient counts once for every
     acquisition and label that the patient has rows of, with the covariates of the first of these rows, which all get
     the same weight. Who was scanned on two devices stays on both, and may be matched with themselves: nobody is more
-    alike. With more than two acquisitions each is matched with the rarest; sets without a partner in one of them are
-    left out. Propensities are then those of each pair of acquisitions.
+    alike. With more than two acquisitions each is matched with the rarest, by a score of these two alone; sets without
+    a partner in one of them are left out.
+
+    Propensity scores balance covariates on average, single covariates less so in small samples; Mahalanobis distances
+    with a caliper keep each of a few covariates close, and suffer from many [2]_. Look at ``balance_table_``.
 
     References
     ----------

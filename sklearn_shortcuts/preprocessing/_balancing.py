@@ -83,8 +83,12 @@ class AcquisitionBalancing(BaseEstimator):
             y, groups, sample_weight = (
                 X.get(name) if given is None and name in X.fields else given for name, given in fields.items()
             )
+        acquisition = self._columns(X, acquisition, "acquisition", required=True)
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        if len(acquisition) != n_rows:
+            raise ValueError(f"acquisition has {len(acquisition)} rows, but X has {n_rows}")
         cohort = read_cohort(
-            self._columns(X, acquisition, "acquisition", required=True),
+            acquisition,
             y,
             covariates=self._columns(X, covariates, "covariates", required=False),
             exact=tuple(self.exact),
@@ -92,9 +96,6 @@ class AcquisitionBalancing(BaseEstimator):
             groups=groups,
             sample_weight=sample_weight,
         )
-        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-        if len(cohort.unit_of_row) != n_rows:
-            raise ValueError(f"acquisition has {len(cohort.unit_of_row)} rows, but X has {n_rows}")
         factors, pairs, probabilities = self._balance_units(cohort)
         compared = cohort
         if cohort.label is None and y is not None and not type_of_target(y).startswith("continuous"):

@@ -191,9 +191,7 @@ def complete_strata(strata, cohort, on_empty):
         )
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         if complete.any():
-            remedy = (
-                "combine categories, lower n_bins, leave out a covariate, or leave these rows out by on_empty='drop'"
-            )
+            remedy = 'combine categories, lower n_bins, leave out a covariate, or set on_empty="drop" to leave them out'
         else:
             remedy = "no stratum holds every acquisition: combine categories, lower n_bins or leave out a covariate"
         raise ValueError(f"no overlap: there are no rows of acquisition {shown}{more}; {remedy}")

@@ -74,7 +74,7 @@ def match_units(cohort, *, method, distance, caliper, ratio, replacement, on_emp
         if level == reference:
             continue
         units = kept[np.isin(levels[kept], [reference, level])]
-        units, positions, limit = _positions(cohort, units, compared, distance, caliper, on_empty)
+        units, positions, limit = _positions(cohort, units, compared, equal, distance, caliper, on_empty)
         is_reference = levels[units] == reference
         for stratum in np.unique(strata.values[units[is_reference]]):
             inside = strata.values[units] == stratum
@@ -107,11 +107,9 @@ def match_units(cohort, *, method, distance, caliper, ratio, replacement, on_emp
     probabilities = None
     if compared:
         probabilities = np.full((len(cohort), cohort.n_levels), np.nan)
-        part = cohort.take(np.sort(kept))
-        columns = [column for column in part.covariates if column.name not in cohort.exact]
-        probabilities[np.sort(kept)] = propensity(
-            design_matrix(columns)[0], part.acquisition.values, cohort.n_levels, part.weights
-        )
+        part = cohort.take(kept)
+        matrix = design_matrix(part.columns)[0]
+        probabilities[kept] = propensity(matrix, part.acquisition.values, cohort.n_levels, part.weights)
     return Matching(factors, pairs[["reference", "partner", "acquisition", "distance"]], probabilities)
 
 
@@ -130,14 +128,18 @@ def _complete_sets(found, cohort, caliper):
     return pairs
 
 
-def _positions(cohort, units, columns, distance, caliper, on_empty):
+def _positions(cohort, units, compared, equal, distance, caliper, on_empty):
     """Give the units of two acquisitions that may be matched, where they stand, and how far apart they may be."""
-    if not columns:
+    if not compared:
         return units, np.zeros(len(units)), np.inf
     codes, weights = cohort.acquisition.values[units], cohort.weights[units]
     levels, codes = np.unique(codes, return_inverse=True)
-    matrix, owners = design_matrix([column.take(units) for column in columns])
-    probabilities = propensity(matrix, codes, 2, weights)
+    matrix, owners = design_matrix([column.take(units) for column in compared])
+    # What is equal within a pair belongs into the model, on which the others' share depends, but not into the score.
+    given = design_matrix([column.take(units) for column in equal])[0] if equal else np.empty((len(units), 0))
+    probabilities = propensity(
+        np.hstack([matrix, given]), codes, 2, weights, at=np.hstack([matrix, np.zeros_like(given)])
+    )
     if on_empty == "raise":
         names = tuple(cohort.acquisition.levels[level] for level in levels)
         check_overlap(probabilities, Column("acquisition", codes, names), matrix, owners)

@@ -48,7 +48,7 @@ def design_matrix(columns):
     return matrix[:, varied], [owners[place] for place in varied]
 
 
-def propensity(matrix, codes, n_levels, weights=None):
+def propensity(matrix, codes, n_levels, weights=None, at=None):
     """Give the probability of every acquisition in every row, by logistic regression.
 
     Parameters
@@ -61,6 +61,8 @@ def propensity(matrix, codes, n_levels, weights=None):
         Number of acquisitions.
     weights : ndarray of shape (n,), default=None
         Weights of the rows.
+    at : ndarray of shape (n, k), default=None
+        Covariates for which the probabilities are wanted; by default those that the model is fitted to.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def propensity(matrix, codes, n_levels, weights=None):
         # Weights of mean 1, so that the penalty stays as weak as it is meant.
         model.fit(matrix, codes, sample_weight=weights * (len(weights) / weights.sum()))
     probabilities = np.zeros((len(codes), n_levels))
-    probabilities[:, model.classes_] = model.predict_proba(matrix)
+    probabilities[:, model.classes_] = model.predict_proba(matrix if at is None else at)
     return np.clip(probabilities, np.finfo(np.float64).tiny, 1)
 
 
