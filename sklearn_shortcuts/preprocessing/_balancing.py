@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from .._random_state import make_random_state
 from ..images import ImageBunch
-from ._acquisition_columns import categories
+from ._acquisition_columns import as_frame, categories
 from ._balance_table import table_of
 from ._cohort import Cohort, read_cohort
 from ._matching import match_units
@@ -98,8 +97,8 @@ class AcquisitionBalancing(BaseEstimator):
         )
         factors, pairs, probabilities = self._balance_units(cohort)
         compared = cohort
-        if cohort.label is None and y is not None and not type_of_target(y).startswith("continuous"):
-            compared = replace(cohort, label=replace(categories(y, "y", n_rows).take(cohort.first_rows), name="y"))
+        if cohort.label is None and y is not None:
+            compared = replace(cohort, label=_label_to_show(y, cohort))
         return Balance(cohort, factors, pairs, probabilities, table_of(compared, cohort.weights * factors))
 
     def _balance_units(self, cohort):
@@ -184,6 +183,15 @@ class AcquisitionBalancing(BaseEstimator):
         if X.ndim > 2:
             X = np.asarray(X).reshape(len(X), int(np.prod(shape[1:])))
         return validate_data(self, X, reset=reset, ensure_all_finite=False).reshape(shape)
+
+
+def _label_to_show(y, cohort):
+    """Give a label that is not balanced but shown; None where it is no category."""
+    y = as_frame(y, "y", len(cohort.unit_of_row))
+    try:
+        return replace(categories(y, "y").take(cohort.first_rows), name="y")
+    except ValueError:
+        return None
 
 
 def _column_of(rows, label, name):

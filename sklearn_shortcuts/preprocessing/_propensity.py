@@ -134,8 +134,8 @@ def check_overlap(probabilities, acquisition, matrix, owners):
     if areas[worst] <= MOST_SEPARATED:
         return
     is_worst = acquisition.values == worst
-    alone = [abs(roc_auc_score(is_worst, column) - 0.5) + 0.5 for column in matrix.T]
-    ranked = dict.fromkeys(owners[place] for place in np.argsort(alone)[::-1])
+    alone = np.array([abs(roc_auc_score(is_worst, column) - 0.5) for column in matrix.T])
+    ranked = dict.fromkeys(owners[place] for place in np.argsort(-alone) if alone[place] > alone.max() / 2)
     told = ", ".join(repr(name) for name in list(ranked)[:3])
     raise ValueError(
         f"no overlap: the covariates tell acquisition {acquisition.levels[worst]!r} from the others with an area under "

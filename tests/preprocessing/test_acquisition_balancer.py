@@ -103,6 +103,19 @@ def test_weights_are_those_of_the_function():
     np.testing.assert_array_equal(raked, expected)
 
 
+def test_a_label_that_is_not_balanced_is_shown_if_it_is_a_category():
+    acquisition, label, covariates, outcome = simulate(2, n=400)
+    bunch = bunch_of(acquisition, covariates)
+    plain = balancer(target="covariates").fit(bunch)
+    assert "y" not in plain.balance_table_.index.get_level_values("variable")
+    for y, is_shown in ((label, True), (np.where(label, "ill", None), True), (outcome, False)):
+        fitted = balancer(target="covariates").fit(bunch, y)
+        np.testing.assert_array_equal(fitted.sample_weight_, plain.sample_weight_)
+        assert ("y" in fitted.balance_table_.index.get_level_values("variable")) == is_shown
+    with pytest.raises(ValueError, match="y has 3 rows"):
+        balancer(target="covariates").fit(bunch, [0, 1, 0])
+
+
 def test_fitted_propensities_agree_with_statsmodels():
     acquisition, label, covariates, _ = simulate(2)
     design = sm.add_constant(np.column_stack([covariates["age"], covariates["sex"] == "M", label]).astype(float))
