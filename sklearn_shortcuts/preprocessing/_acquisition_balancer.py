@@ -104,6 +104,8 @@ class AcquisitionBalancer(TransformerMixin, AcquisitionBalancing):
     acquisition_weights : The weights as a function.
     AcquisitionResampler : The same for Pipelines of imbalanced-learn.
     balance_table : Balance under any weights.
+    sklearn_shortcuts.audit.BalanceDisplay : Figure of the balance.
+    sklearn_shortcuts.neural.NeuralImageClassifier : Puts weights into its loss, or draws rows by them.
 
     Notes
     -----

@@ -229,7 +229,7 @@ def _overall(cohort, weights):
     codes = cohort.acquisition.values
     effective = weights.sum() ** 2 / (weights**2).sum()
     auc = np.nan
-    matrix = design_matrix(cohort.columns)[0][kept]
+    matrix = design_matrix(cohort.columns, len(cohort))[0][kept]
     if len(np.unique(codes[kept])) == cohort.n_levels:
         probabilities = propensity(matrix, codes[kept], cohort.n_levels, weights[kept])
         auc = float(np.mean(separation(probabilities, codes[kept], weights[kept])))

@@ -122,7 +122,7 @@ class AcquisitionBalancing(BaseEstimator):
                 method="greedy" if self.method == "auto" else self.method,
                 distance=self.distance,
                 caliper=caliper,
-                ratio=getattr(self, "ratio", 1),
+                ratio=getattr(self, "ratio", 1),  # what gives no weights takes pairs only
                 replacement=getattr(self, "replacement", False),
                 on_empty=self.on_empty,
                 rng=rng,

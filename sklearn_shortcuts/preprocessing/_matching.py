@@ -108,7 +108,7 @@ def match_units(cohort, *, method, distance, caliper, ratio, replacement, on_emp
     if compared:
         probabilities = np.full((len(cohort), cohort.n_levels), np.nan)
         part = cohort.take(kept)
-        matrix = design_matrix(part.columns)[0]
+        matrix = design_matrix(part.columns, len(part))[0]
         probabilities[kept] = propensity(matrix, part.acquisition.values, cohort.n_levels, part.weights)
     return Matching(factors, pairs[["reference", "partner", "acquisition", "distance"]], probabilities)
 
@@ -130,13 +130,13 @@ def _complete_sets(found, cohort, caliper):
 
 def _positions(cohort, units, compared, equal, distance, caliper, on_empty):
     """Give the units of two acquisitions that may be matched, where they stand, and how far apart they may be."""
-    if not compared:
+    matrix, owners = design_matrix([column.take(units) for column in compared], len(units))
+    if matrix.shape[1] == 0:
         return units, np.zeros(len(units)), np.inf
     codes, weights = cohort.acquisition.values[units], cohort.weights[units]
     levels, codes = np.unique(codes, return_inverse=True)
-    matrix, owners = design_matrix([column.take(units) for column in compared])
     # What is equal within a pair belongs into the model, on which the others' share depends, but not into the score.
-    given = design_matrix([column.take(units) for column in equal])[0] if equal else np.empty((len(units), 0))
+    given = design_matrix([column.take(units) for column in equal], len(units))[0]
     probabilities = propensity(
         np.hstack([matrix, given]), codes, 2, weights, at=np.hstack([matrix, np.zeros_like(given)])
     )
@@ -147,7 +147,9 @@ def _positions(cohort, units, compared, equal, distance, caliper, on_empty):
     is_smaller = codes == smaller
     if distance == "propensity":
         positions = logit(np.clip(probabilities[:, smaller], 1e-15, 1 - 1e-15))
-        spread = np.sqrt((positions[is_smaller].var(ddof=1) + positions[~is_smaller].var(ddof=1)) / 2)
+        parts = positions[is_smaller], positions[~is_smaller]
+        variances = [part.var(ddof=1) if len(part) > 1 else 0.0 for part in parts]
+        spread = np.sqrt(np.mean(variances))
         limit = np.inf if caliper is None else caliper * spread
     else:
         positions = matrix @ _whitening(matrix, is_smaller)
@@ -164,4 +166,6 @@ def _whitening(matrix, is_first):
     covariance = sum(part.T @ part for part in parts) / max(1, len(matrix) - 2)
     values, vectors = np.linalg.eigh(covariance)
     kept = values > values.max() * len(values) * np.finfo(np.float64).eps
+    if not kept.any():  # nothing varies within an acquisition
+        return np.zeros((len(values), 1))
     return vectors[:, kept] / np.sqrt(values[kept])

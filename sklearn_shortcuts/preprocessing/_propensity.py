@@ -13,13 +13,15 @@ _C = 1e6
 MOST_SEPARATED = 0.95  # area under the ROC curve above which an acquisition is told by the covariates
 
 
-def design_matrix(columns):
+def design_matrix(columns, n_rows):
     """Give covariates as numbers of like size.
 
     Parameters
     ----------
     columns : list of Column
-        Covariates.
+        Covariates; there may be none.
+    n_rows : int
+        Number of rows.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def design_matrix(columns):
             values = column.values
             missing = np.isnan(values)
             if missing.any():
-                values = np.where(missing, np.nanmedian(values), values)
+                values = np.where(missing, 0.0 if missing.all() else np.nanmedian(values), values)
                 parts.append(missing.astype(np.float64))
                 owners.append(column.name)
             parts.append((values - values.mean()) / (values.std() or 1.0))
@@ -43,8 +45,8 @@ def design_matrix(columns):
             for code in range(1, len(column.levels)):
                 parts.append((column.values == code).astype(np.float64))
                 owners.append(column.name)
-    matrix = np.stack(parts, axis=1) if parts else np.empty((len(columns[0].values) if columns else 0, 0))
-    varied = np.flatnonzero(np.ptp(matrix, axis=0) > 0) if matrix.size else []
+    matrix = np.stack(parts, axis=1) if parts else np.empty((n_rows, 0))
+    varied = np.flatnonzero(np.ptp(matrix, axis=0) > 0)
     return matrix[:, varied], [owners[place] for place in varied]
 
 

@@ -43,7 +43,7 @@ def balancing_weights(cohort, *, method, n_bins=5, max_weight=None, trim=None, o
         kept = _complete(cohort, checked, on_empty)
         part = cohort.take(kept)
         factors, some, inside = _by_propensity(part, method == "overlap", trim, on_empty)
-        kept, factors, some = kept[inside], factors, some
+        kept = kept[inside]
         probabilities = np.full((len(cohort), cohort.n_levels), np.nan)
         probabilities[kept] = some
     elif method == "strata":
@@ -92,7 +92,7 @@ def _by_strata(cohort, n_bins):
 def _by_propensity(cohort, overlap, trim, on_empty):
     """Weights tilt(x) P(a | given) / P(a | x); the tilt is 1, or for overlap weights 1 / sum_k 1 / P(k | x)."""
     a, weights = cohort.acquisition.values, cohort.weights
-    matrix, owners = design_matrix(cohort.columns)
+    matrix, owners = design_matrix(cohort.columns, len(cohort))
     probabilities = propensity(matrix, a, cohort.n_levels, weights)
     inside = np.arange(len(cohort))
     if on_empty == "raise":
@@ -110,7 +110,9 @@ def _by_propensity(cohort, overlap, trim, on_empty):
         )
     own = probabilities[inside, a[inside]]
     if cohort.target == "label" and cohort.covariates:
-        given = propensity(design_matrix(cohort.covariates)[0], a, cohort.n_levels, weights)[inside, a[inside]]
+        given = propensity(design_matrix(cohort.covariates, len(cohort))[0], a, cohort.n_levels, weights)[
+            inside, a[inside]
+        ]
     elif overlap:
         given = 1.0
     else:

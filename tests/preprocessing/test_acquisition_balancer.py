@@ -239,6 +239,20 @@ def test_more_acquisitions_are_matched_with_the_rarest():
     assert smd["after"] < 0.15 < smd["before"]
 
 
+@pytest.mark.parametrize("distance", ["propensity", "mahalanobis"])
+def test_covariates_that_say_nothing_leave_pairs_to_chance(distance):
+    acquisition = np.array(["GE"] * 6 + ["Siemens"] * 4)
+    patients = np.array([0, 1, 2, 3, 4, 5, 6, 6, 6, 6])  # one of Siemens
+    for age in (np.full(10, 50.0), np.r_[np.full(6, 50.0), [50.0, 60.0, 70.0, 80.0]]):
+        bunch = bunch_of(acquisition, pd.DataFrame({"age": age}), groups=patients)
+        fitted = balancer(strategy="match", covariates=["age"], target="covariates", distance=distance).fit(bunch)
+        assert len(fitted.matches_) == 1
+        assert fitted.sample_weight_[6:].tolist() == [1.0] * 4
+    spread = pd.DataFrame({"age": [50.0, 51, 52, 53, 54, 55, 53.5, 0, 0, 0]})
+    found = balancer(strategy="match", covariates=["age"], target="covariates", distance=distance, caliper=1.0)
+    assert found.fit(bunch_of(acquisition, spread, groups=patients)).matches_["partner"].tolist() in ([3], [4])
+
+
 def test_ties_are_decided_by_the_random_state():
     acquisition, label, _, _ = simulate(8, n=400)
     bunch = bunch_of(acquisition)
@@ -319,6 +333,17 @@ def test_missing_values_are_balanced_like_others(strategy):
     smd = fitted.balance_table_.xs("smd", level="statistic")
     assert smd.loc["age (missing)", "before"] > 0.2
     assert (smd["after"] < 0.12).all()
+
+
+def test_a_number_that_only_one_acquisition_has_is_refused_by_that_name():
+    site = np.repeat(["a", "b", "c"], 40)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"dose": np.where(site == "c", rng.normal(size=120), np.nan), "age": rng.normal(size=120)})
+    options = {"strategy": "match", "covariates": ["dose", "age"], "target": "covariates"}
+    with pytest.raises(ValueError, match=r"no overlap: .*most of all 'dose'"):
+        balancer(**options).fit(bunch_of(site, frame))
+    pair = site != "c"
+    assert len(balancer(**options).fit(bunch_of(site[pair], frame[pair])).matches_) > 20
 
 
 # -- as a step ---------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def test_contract_of_imbalanced_learn(estimator, check):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_labels_and_covariates_are_alike_in_what_is_selected(strategy):
-    acquisition, label, covariates, _ = simulate(n=600)
+    acquisition, label, covariates, _ = simulate()
     X = covariates.assign(scanner=acquisition)
     sampler = AcquisitionResampler(
         strategy, acquisition="scanner", covariates=["age", "sex"], on_empty="drop", random_state=0
