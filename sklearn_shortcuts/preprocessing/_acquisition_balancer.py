@@ -124,7 +124,8 @@ class AcquisitionBalancer(TransformerMixin, AcquisitionBalancing):
     a partner in one of them are left out.
 
     Propensity scores balance covariates on average, single covariates less so in small samples; Mahalanobis distances
-    with a caliper keep each of a few covariates close, and suffer from many [2]_. Look at ``balance_table_``.
+    with a caliper keep each of a few covariates close, and suffer from many [2]_. Where ``balance_table_`` still shows
+    differences above 0.1, narrow the caliper, match optimally or exactly, or weigh.
 
     References
     ----------
