@@ -17,7 +17,7 @@ from sklearn_shortcuts.mitigation import (
     LfFClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
-from sklearn_shortcuts.preprocessing import ROIMasker
+from sklearn_shortcuts.preprocessing import ComBat, ROIMasker
 
 
 class FirstHalf:
@@ -47,6 +47,16 @@ class Flatten(TransformerMixin, BaseEstimator):
         return True
 
 
+class RowParity:
+    """Two kinds of rows, told by a digit of their first value."""
+
+    def __call__(self, X):
+        return np.floor(1000 * np.asarray(X, dtype=np.float64)[:, 0]) % 2
+
+    def __repr__(self):
+        return "RowParity()"
+
+
 class SmallLogits(Penalty):
     """Penalty that needs no masks, which the data of scikit-learn's checks do not have."""
 
@@ -70,6 +80,10 @@ def instances():
             ROIMasker(on_missing="keep"),
             ROIMasker("background", fill="mean", segmenter=FirstHalf()),
             ROIMasker(margin=1, on_missing="fill"),
+        ],
+        "ComBat": [
+            ComBat(RowParity()),
+            ComBat(RowParity(), empirical_bayes=False, mean_only=True, on_unknown="error"),
         ],
         "RegionSensitivity": [
             RegionSensitivity(

@@ -1,5 +1,6 @@
-"""Transformers on images: what of them a classifier may see."""
+"""Transformers on images and embeddings: what of them a classifier may see."""
 
+from ._combat import ComBat
 from ._roi_masker import ROIMasker
 
-__all__ = ["ROIMasker"]
+__all__ = ["ComBat", "ROIMasker"]
