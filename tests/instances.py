@@ -17,7 +17,7 @@ from sklearn_shortcuts.mitigation import (
     LfFClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
-from sklearn_shortcuts.preprocessing import ComBat, ROIMasker
+from sklearn_shortcuts.preprocessing import ComBat, HistogramMatcher, ResolutionNoiseMatcher, ROIMasker
 
 
 class FirstHalf:
@@ -85,6 +85,11 @@ def instances():
             ComBat(RowParity()),
             ComBat(RowParity(), empirical_bayes=False, mean_only=True, on_unknown="error"),
         ],
+        "HistogramMatcher": [
+            HistogramMatcher(),
+            HistogramMatcher("first", n_quantiles=3, region="foreground"),
+            HistogramMatcher([0.0, 1.0, 3.0], per_channel=True),
+        ],
         "RegionSensitivity": [
             RegionSensitivity(
                 make_pipeline(Flatten(), LogisticRegression()),
@@ -143,7 +148,10 @@ def instances():
 
 def image_instances():
     """Instances that take nothing but images, so that scikit-learn has no data for them, by class name."""
-    return {"ArtifactInjector": [ArtifactInjector(random_state=0)]}
+    return {
+        "ArtifactInjector": [ArtifactInjector(random_state=0)],
+        "ResolutionNoiseMatcher": [ResolutionNoiseMatcher(random_state=0)],
+    }
 
 
 def expected_failures(estimator):
