@@ -17,7 +17,7 @@ from sklearn_shortcuts.mitigation import (
     LfFClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
-from sklearn_shortcuts.preprocessing import ComBat, HistogramMatcher, ResolutionNoiseMatcher, ROIMasker
+from sklearn_shortcuts.preprocessing import ComBat, HistogramMatcher, ResolutionNoiseMatcher, ROIMasker, SliceSampler
 
 
 class FirstHalf:
@@ -151,6 +151,7 @@ def image_instances():
     return {
         "ArtifactInjector": [ArtifactInjector(random_state=0)],
         "ResolutionNoiseMatcher": [ResolutionNoiseMatcher(random_state=0)],
+        "SliceSampler": [SliceSampler(random_state=0)],
     }
 
 
