@@ -71,7 +71,7 @@ def row_labels(X, name, given, argument, *, owner):
         labels = name(X)
     elif name is None:
         raise ValueError(
-            f"{owner} does not know the {argument} of the rows: name a column of the bunch's metadata as "
+            f"{owner} does not know the {argument} of the rows: name the column that tells it as "
             f"{argument}=..., or pass it as fit(X, {argument}=...)"
         )
     elif isinstance(X, ImageBunch):
