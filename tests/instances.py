@@ -18,7 +18,15 @@ from sklearn_shortcuts.mitigation import (
     LfFClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
-from sklearn_shortcuts.preprocessing import AcquisitionBalancer, AcquisitionResampler, ROIMasker
+from sklearn_shortcuts.preprocessing import (
+    AcquisitionBalancer,
+    AcquisitionResampler,
+    ComBat,
+    HistogramMatcher,
+    ResolutionNoiseMatcher,
+    ROIMasker,
+    SliceSampler,
+)
 
 
 class FirstHalf:
@@ -59,6 +67,16 @@ class Flatten(TransformerMixin, BaseEstimator):
         return True
 
 
+class RowParity:
+    """Two kinds of rows, told by a digit of their first value."""
+
+    def __call__(self, X):
+        return np.floor(1000 * np.asarray(X, dtype=np.float64)[:, 0]) % 2
+
+    def __repr__(self):
+        return "RowParity()"
+
+
 class SmallLogits(Penalty):
     """Penalty that needs no masks, which the data of scikit-learn's checks do not have."""
 
@@ -90,6 +108,15 @@ def instances():
         "AcquisitionResampler": [
             AcquisitionResampler(strategy, acquisition=EveryOtherPair(), random_state=0)
             for strategy in ("undersample", "oversample", "match")
+        ],
+        "ComBat": [
+            ComBat(RowParity()),
+            ComBat(RowParity(), empirical_bayes=False, mean_only=True, on_unknown="error"),
+        ],
+        "HistogramMatcher": [
+            HistogramMatcher(),
+            HistogramMatcher("first", n_quantiles=3, region="foreground"),
+            HistogramMatcher([0.0, 1.0, 3.0], per_channel=True),
         ],
         "RegionSensitivity": [
             RegionSensitivity(
@@ -158,7 +185,11 @@ def instances():
 
 def image_instances():
     """Instances that take nothing but images, so that scikit-learn has no data for them, by class name."""
-    return {"ArtifactInjector": [ArtifactInjector(random_state=0)]}
+    return {
+        "ArtifactInjector": [ArtifactInjector(random_state=0)],
+        "ResolutionNoiseMatcher": [ResolutionNoiseMatcher(random_state=0)],
+        "SliceSampler": [SliceSampler(random_state=0)],
+    }
 
 
 def expected_failures(estimator):

@@ -10,7 +10,15 @@ PAGES = sorted(path for path in GUIDE.glob("*.rst") if ">>> " in path.read_text(
 
 
 def test_pages_are_found():
-    expected = {"datasets", "explanation_regularization", "explanations", "networks", "region_sensitivity", "rows"}
+    expected = {
+        "datasets",
+        "explanation_regularization",
+        "explanations",
+        "harmonization",
+        "networks",
+        "region_sensitivity",
+        "rows",
+    }
     assert expected <= {path.stem for path in PAGES}
 
 

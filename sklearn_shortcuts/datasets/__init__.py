@@ -1,4 +1,4 @@
-"""Studies to work on: your own folders, public data sets, and data made on the spot."""
+"""Studies to work on: your own folders, public data sets, data made on the spot, and their parts."""
 
 from ._chaksu import load_chaksu
 from ._chexpert import load_chexpert
@@ -10,6 +10,7 @@ from ._isic2019 import load_isic2019
 from ._kermany import load_kermany
 from ._nih_chestxray14 import load_nih_chestxray14
 from ._padchest import load_padchest
+from ._patient_split import check_no_patient_overlap, split_by_patient
 from ._phantoms import make_chest_phantoms
 from ._ptbxl import load_ptbxl
 from ._siim_acr import load_siim_acr
@@ -17,6 +18,7 @@ from ._study import load_study
 
 __all__ = [
     "ArtifactInjector",
+    "check_no_patient_overlap",
     "load_chaksu",
     "load_chexpert",
     "load_covid19_radiography",
@@ -30,4 +32,5 @@ __all__ = [
     "load_study",
     "make_chest_phantoms",
     "make_ecg",
+    "split_by_patient",
 ]

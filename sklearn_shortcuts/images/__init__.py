@@ -12,6 +12,7 @@ from ._loader import ImageLoader
 from ._mask_files import MaskFiles
 from ._rle import rle_decode, rle_encode
 from ._series import DicomVolume, read_dicom_series
+from ._series_files import SeriesFiles
 from ._shapes import boxes_to_masks, masks_to_boxes, masks_to_polygons, polygons_to_masks
 from ._window import apply_window
 
@@ -21,6 +22,7 @@ __all__ = [
     "ImageFiles",
     "ImageLoader",
     "MaskFiles",
+    "SeriesFiles",
     "apply_window",
     "boxes_to_masks",
     "bunch_from_frame",

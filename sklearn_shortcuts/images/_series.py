@@ -99,21 +99,40 @@ class DicomVolume:
         ValueError
             If there are fewer than ``n`` slices or ``how`` is unknown.
         """
-        total = len(self)
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= total:
-            raise ValueError(f"n must be an integer from 1 to the number of slices, {total}, got {n!r}")
-        if how == "center":
-            start = (total - n) // 2
-            rows = np.arange(start, start + n)
-        elif how == "uniform":
-            rows = ((np.arange(n) + 0.5) * total / n).astype(np.intp)
-        elif how == "random":
-            is_legacy = isinstance(random_state, np.random.RandomState)
-            generator = random_state if is_legacy else np.random.default_rng(random_state)
-            rows = np.sort(generator.choice(total, size=n, replace=False))
-        else:
-            raise ValueError(f"how must be one of {', '.join(_HOW)}, got {how!r}")
-        return self.values[rows]
+        return self.values[choose_slices(len(self), n, how, random_state)]
+
+
+def choose_slices(total, n, how, random_state=None):
+    """Choose slices of a volume; the parameters are those of :meth:`DicomVolume.slices`.
+
+    Parameters
+    ----------
+    total : int
+        Number of slices there are.
+    n : int
+        Number of slices to choose.
+    how : {"center", "uniform", "random"}
+        Which.
+    random_state : None, int, sequence of int, numpy.random.Generator or numpy.random.RandomState, default=None
+        Decides the random choice.
+
+    Returns
+    -------
+    ndarray of int of shape (n,)
+        Places in anatomical order.
+    """
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= total:
+        raise ValueError(f"n must be an integer from 1 to the number of slices, {total}, got {n!r}")
+    if how == "center":
+        start = (total - n) // 2
+        return np.arange(start, start + n)
+    if how == "uniform":
+        return ((np.arange(n) + 0.5) * total / n).astype(np.intp)
+    if how == "random":
+        is_legacy = isinstance(random_state, np.random.RandomState)
+        generator = random_state if is_legacy else np.random.default_rng(random_state)
+        return np.sort(generator.choice(total, size=n, replace=False))
+    raise ValueError(f"how must be one of {', '.join(_HOW)}, got {how!r}")
 
 
 def read_dicom_series(
@@ -170,6 +189,41 @@ def read_dicom_series(
     if uneven not in ("raise", "allow"):
         raise ValueError(f"uneven must be 'raise' or 'allow', got {uneven!r}")
     read = partial(read_dicom, window=window, output_range=output_range, dtype=dtype)
+    chosen = _choose(_planes_by_series(folder_or_paths), series)
+    volumes = [_volume(planes, read, uneven) for planes in chosen]
+    return volumes if isinstance(series, str) else volumes[0]
+
+
+def index_series(folder_or_paths, *, series=None, uneven="raise"):
+    """Find the slices of a series and their order from headers alone.
+
+    Parameters
+    ----------
+    folder_or_paths : path-like or iterable of path-like
+        A folder, with all DICOM files below it, or the files.
+    series : None or int, default=None
+        Which series to take, as in :func:`read_dicom_series`.
+    uneven : {"raise", "allow"}, default="raise"
+        What to do about missing slices and uneven gaps.
+
+    Returns
+    -------
+    slices : list of tuple (str, int or None)
+        File and frame of every slice, in the order of their position along the normal.
+    shape : tuple of int
+        Height and width of every slice.
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_dicom_series`.
+    """
+    (planes,) = _choose(_planes_by_series(folder_or_paths), series)
+    planes, _, _ = _in_order(planes, uneven)
+    return [(plane.path, plane.frame) for plane in planes], planes[0].shape
+
+
+def _planes_by_series(folder_or_paths):
     paths = list_dicom_files(folder_or_paths, "folder_or_paths")
     groups = {}
     for path in paths:
@@ -177,9 +231,7 @@ def read_dicom_series(
             groups.setdefault(plane.series, []).append(plane)
     if not groups:
         raise ValueError(f"none of the {len(paths)} file(s) of folder_or_paths is an image, the first being {paths[0]}")
-    chosen = _choose(list(groups.values()), series)
-    volumes = [_volume(planes, read, uneven) for planes in chosen]
-    return volumes if isinstance(series, str) else volumes[0]
+    return list(groups.values())
 
 
 @dataclass(frozen=True, repr=False)
@@ -268,6 +320,20 @@ def _choose(groups, series):
 
 
 def _volume(planes, read, uneven):
+    planes, positions, irregularities = _in_order(planes, uneven)
+    gap = float(np.median(np.diff(positions))) if len(planes) > 1 else planes[0].gap
+    return DicomVolume(
+        values=_read_values(planes, read),
+        spacing=(gap, *planes[0].spacing),
+        positions=positions,
+        orientation=planes[0].orientation,
+        n_files=len({plane.path for plane in planes}),
+        irregularities=tuple(irregularities),
+    )
+
+
+def _in_order(planes, uneven):
+    """Give slices in the order of their positions, these, and what is uneven about them."""
     _require_same_grid(planes)
     orientation = planes[0].orientation
     normal = np.cross(orientation[:3], orientation[3:])
@@ -282,15 +348,7 @@ def _volume(planes, read, uneven):
             "the slices are not evenly spaced: " + "; ".join(irregularities) + ". Look for missing files, or accept "
             "the gaps with uneven='allow'"
         )
-    gap = float(np.median(np.diff(positions))) if len(planes) > 1 else planes[0].gap
-    return DicomVolume(
-        values=_read_values(planes, read),
-        spacing=(gap, *planes[0].spacing),
-        positions=positions,
-        orientation=orientation,
-        n_files=len({plane.path for plane in planes}),
-        irregularities=tuple(irregularities),
-    )
+    return planes, positions, irregularities
 
 
 def _require_same_grid(planes):

@@ -56,7 +56,13 @@ def is_integer(key):
 
 
 class RowSource:
-    """What every lazy source shares; a subclass gives ``_shape``, ``dtype`` and ``_read(rows)``."""
+    """What every lazy source shares; a subclass gives ``shape``, ``dtype`` and ``_read(rows)``.
+
+    A source that draws its rows at random, such as slices of volumes, sets ``redraws`` and gives ``redraw(seed)``: the
+    same rows in another draw, which depends on the seed and on each row alone. Networks draw anew in every epoch.
+    """
+
+    redraws = False
 
     def __len__(self):
         return self.shape[0]
@@ -87,6 +93,24 @@ class RowSource:
         return f"{type(self).__name__}(shape={self.shape}, dtype={np.dtype(self.dtype).name})"
 
 
+def redrawn(source, seed):
+    """Give a source in another draw; one that does not draw is given as it is.
+
+    Parameters
+    ----------
+    source : row source or ndarray
+        Where the rows come from.
+    seed : int
+        Decides the draw.
+
+    Returns
+    -------
+    row source or ndarray
+        The same rows.
+    """
+    return source.redraw(seed) if getattr(source, "redraws", False) else source
+
+
 class RowView(RowSource):
     """Some rows of another source, in a given order, read only when asked for.
 
@@ -111,6 +135,14 @@ class RowView(RowSource):
     @property
     def dtype(self):
         return self.source.dtype
+
+    @property
+    def redraws(self):
+        return getattr(self.source, "redraws", False)
+
+    def redraw(self, seed):
+        """Give the same rows of the source in another draw."""
+        return RowView(redrawn(self.source, seed), self.rows)
 
     def _read(self, rows):
         return np.asarray(self.source[self.rows[rows]])
@@ -239,6 +271,16 @@ class MappedRows(RowSource):
     @property
     def dtype(self):
         return self._dtype
+
+    @property
+    def redraws(self):
+        return self.bunch.images.redraws
+
+    def redraw(self, seed):
+        """Give the function applied to the same rows in another draw."""
+        mapped = self.take(slice(None))
+        mapped.bunch = self.bunch.with_images(redrawn(self.bunch.images, seed))
+        return mapped
 
     def _read(self, rows):
         if len(rows) == 0:

@@ -19,7 +19,7 @@ from ..images import ImageBunch
 from ..images._cache_key import cache_key
 from ..neural._runtime import resolve_device
 
-_NO_INFLUENCE = frozenset({"verbose", "n_threads", "warm_start"})
+_NO_INFLUENCE = frozenset({"verbose", "n_draws", "n_threads", "warm_start"})
 _TOLD_OTHERWISE = frozenset({"_parameters", "_buffers", "_modules", "training"})
 _PACKAGE = __name__.partition(".")[0]
 _ROWS_AT_ONCE = 256

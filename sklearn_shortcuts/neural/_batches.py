@@ -1,5 +1,7 @@
 """Rows in batches: one read per batch, ahead of the network where reading takes time."""
 
+import copy
+import dataclasses
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +55,28 @@ class RowReader(Dataset):
     def is_lazy(self):
         """Whether reading takes more than looking into memory."""
         return any(_is_lazy(value) for value in (self.rows.images, *self.fields.values()))
+
+    @property
+    def redraws(self):
+        """Whether the images are drawn at random, such as slices of volumes."""
+        return getattr(self.rows.images, "redraws", False)
+
+    def redrawn(self, seed):
+        """Give a reader of the same rows in another draw.
+
+        Parameters
+        ----------
+        seed : int
+            Decides the draw, together with each row: batches and threads do not.
+
+        Returns
+        -------
+        RowReader
+            Other reader.
+        """
+        reader = copy.copy(self)
+        reader.rows = dataclasses.replace(self.rows, images=self.rows.images.redraw(seed))
+        return reader
 
     def read(self, positions):
         """Read some rows.
@@ -121,8 +145,8 @@ class BatchLoader:
     batch_size : int
         Rows per batch.
     rng : numpy.random.Generator, default=None
-        Shuffles the rows, or draws them by the reader's probabilities, anew in every iteration; by default they come in
-        order.
+        Shuffles the rows, or draws them by the reader's probabilities, anew in every iteration, and draws those anew
+        that are drawn at random; by default rows come in order and as they are.
     n_threads : int, default=None
         Threads that read ahead; 0 reads when asked. By default 2 for lazy sources and 0 for arrays in memory.
     """
@@ -147,7 +171,10 @@ class BatchLoader:
         if self.rng is not None and self.batch_size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
             # Batch normalization cannot train on one row; it joins the batch before.
             parts[-2:] = [np.concatenate(parts[-2:])]
-        return read_ahead(self.reader.read, parts, self.n_threads)
+        reader = self.reader
+        if self.rng is not None and reader.redraws:
+            reader = reader.redrawn(int(self.rng.integers(2**32)))
+        return read_ahead(reader.read, parts, self.n_threads)
 
 
 def read_ahead(function, items, n_threads):

@@ -105,9 +105,13 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     n_threads : int, default=None
         Threads that read rows ahead of the network; 0 reads when needed. By default 2 for images that are decoded
         or on disk and 0 for arrays in memory. The result does not depend on it.
+    n_draws : int, default=1
+        Random draws of every row whose probabilities are averaged at predict time, where rows can be drawn anew, as
+        slices by :class:`~sklearn_shortcuts.preprocessing.SliceSampler`; the same draws in every call. With 1, rows
+        are taken as they come.
     random_state : int, RandomState instance or None, default=None
-        Initial weights, order of rows, dropout, augmentation and held-out rows. An int makes ``fit`` repeatable. The
-        global states of NumPy and torch are never changed.
+        Initial weights, order of rows, dropout, augmentation, draws of rows in training and held-out rows. An int
+        makes ``fit`` repeatable. The global states of NumPy and torch are never changed.
     verbose : int, default=0
         1 shows a progress bar, 2 prints a line per epoch.
 
@@ -191,6 +195,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         "precision": [StrOptions({"float32", "float64", "bfloat16"})],
         "memory_format": [StrOptions({"auto", "channels_last", "contiguous"})],
         "n_threads": [Interval(Integral, 0, None, closed="left"), None],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -224,6 +229,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         precision="float32",
         memory_format="auto",
         n_threads=None,
+        n_draws=1,
         random_state=None,
         verbose=0,
     ):
@@ -253,6 +259,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         self.precision = precision
         self.memory_format = memory_format
         self.n_threads = n_threads
+        self.n_draws = n_draws
         self.random_state = random_state
         self.verbose = verbose
 

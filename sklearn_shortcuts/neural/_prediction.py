@@ -1,11 +1,12 @@
 """What a fitted classifier answers."""
 
 import contextlib
+import math
 import threading
 
 import numpy as np
 import torch
-from scipy.special import expit, softmax
+from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 from sklearn.utils.validation import check_is_fitted
 
 from ._structure import find_head
@@ -150,10 +151,20 @@ class PredictionMixin:
         yield from map(self.net_.prepare, self.net_.batches(self._reader(rows, fields), batch_size))
 
     def _logits(self, X):
-        return self._outputs(X, None)
+        """Logits, of mean probabilities where rows are drawn several times."""
+        if self.n_draws == 1 or not getattr(getattr(X, "images", None), "redraws", False):
+            return self._outputs(X, None)
+        check_is_fitted(self)
+        reader = self._reader(self._check_images(X))
+        draws = [self._read_outputs(reader.redrawn(draw), None) for draw in range(self.n_draws)]
+        if self._encoding.kind == "multilabel" or draws[0].shape[1] == 1:
+            present, absent = (logsumexp([log_expit(sign * z) for z in draws], axis=0) for sign in (1, -1))
+            return present - absent
+        return logsumexp([log_softmax(logits, axis=1) for logits in draws], axis=0) - math.log(self.n_draws)
 
     def _outputs(self, X, function):
         check_is_fitted(self)
-        rows = self._check_images(X)
-        parts = list(self.net_.outputs(self._reader(rows), function))
-        return torch.cat(parts).numpy()
+        return self._read_outputs(self._reader(self._check_images(X)), function)
+
+    def _read_outputs(self, reader, function):
+        return torch.cat(list(self.net_.outputs(reader, function))).numpy()

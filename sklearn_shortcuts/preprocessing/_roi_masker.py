@@ -1,21 +1,21 @@
 """Transformer that shows a classifier only a region of interest, or all but it."""
 
-import math
 from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .._random_state import draw_seed, make_random_state
 from ..images import ImageBunch
 from ..images._array_rows import bunch_of_arrays
 from ..images._sources import MappedRows, RowView
 from ._mask_sources import Segmentation, check_segmenter
-from ._masking import Masking, check_finite, missing_error
+from ._masking import Masking, missing_error
+from ._rows import check_values, read_rows
 
-_ROWS_AT_ONCE = 256  # in checks and where only masks are read
+_ROWS_AT_ONCE = 256  # where only masks are read
 
 
 class ROIMasker(TransformerMixin, BaseEstimator):
@@ -277,9 +277,9 @@ class ROIMasker(TransformerMixin, BaseEstimator):
 
     def _rows(self, X, masks, *, reset):
         """Check ``X``; give it as a bunch and, unless it is one, its images and masks as arrays without a copy."""
+        X = read_rows(self, X, reset=reset)
         if isinstance(X, ImageBunch):
             images, bunch = None, X
-            self._check_bunch(X, reset)
             if masks is not None:
                 bunch, masks = X.with_fields(masks=masks), None
             elif "masks" not in X.fields and self.segmenter is not None:
@@ -287,7 +287,9 @@ class ROIMasker(TransformerMixin, BaseEstimator):
                 segmentation = Segmentation(self.segmenter, spatial)
                 bunch = X.with_fields(masks=MappedRows(X, segmentation, shape=spatial, dtype=bool))
         else:
-            images = self._check_array(X, reset)
+            images = X
+            if reset or self.segmenter is not None:  # otherwise left to the masking itself
+                check_values(images)
             if masks is None and self.segmenter is not None:
                 masks = Segmentation(self.segmenter)(images)
             bunch, masks = bunch_of_arrays(images, masks)
@@ -302,46 +304,6 @@ class ROIMasker(TransformerMixin, BaseEstimator):
             if len(missing):
                 raise missing_error(missing[0], n_missing=len(missing))
         return bunch, images, masks
-
-    def _check_bunch(self, bunch, reset):
-        n_features = math.prod(bunch.shape[1:])
-        if reset:
-            if len(bunch) == 0:
-                raise ValueError("Found an ImageBunch with 0 rows while a minimum of 1 is required by ROIMasker.")
-            self.n_features_in_, self.image_shape_ = n_features, bunch.shape[1:]
-            vars(self).pop("feature_names_in_", None)
-        elif n_features != self.n_features_in_:
-            raise ValueError(
-                f"X has {n_features} features, but ROIMasker is expecting {self.n_features_in_} features as input"
-            )
-        else:
-            self._check_shape(bunch.shape[1:])
-
-    def _check_shape(self, shape):
-        # One channel may be written out or not; anything else with as many values is turned or of another kind.
-        if math.prod(shape) and shape[shape[0] == 1 :] != self.image_shape_[self.image_shape_[0] == 1 :]:
-            raise ValueError(
-                f"X has rows of shape {shape}, but ROIMasker was fitted on rows of shape {self.image_shape_}"
-            )
-
-    def _check_array(self, X, reset):
-        if not hasattr(X, "ndim"):
-            X = np.asarray(X)
-        if X.ndim > 4:
-            raise ValueError(f"Found array with dim {X.ndim}, while dim <= 4 is required by ROIMasker.")
-        shape = X.shape
-        if X.ndim > 2:
-            X = np.asarray(X).reshape(len(X), math.prod(shape[1:]))
-        X = validate_data(self, X, reset=reset, ensure_all_finite=False).reshape(shape)
-        if reset:
-            self.image_shape_ = shape[1:]
-        else:
-            self._check_shape(shape[1:])
-        if reset or self.segmenter is not None:  # otherwise left to the masking itself
-            for first in range(0, len(X), _ROWS_AT_ONCE):
-                rows = np.arange(first, min(first + _ROWS_AT_ONCE, len(X)))
-                check_finite(X[rows[0] : rows[-1] + 1], rows)
-        return X
 
     def _regions(self, bunch, masks=None):
         """Masks to be used, as something that is indexed by rows; None where no row has one."""

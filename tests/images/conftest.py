@@ -1,44 +1,9 @@
-"""DICOM files made for tests."""
+"""What the tests of images share."""
 
-import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
 
-
-def _write(path, pixels, *, syntax=ExplicitVRLittleEndian, compress=None, **attributes):
-    """Write pixels ``(H, W)``, ``(F, H, W)`` or ``(..., H, W, 3)`` with attributes given by keyword; give the path."""
-    pixels = np.asarray(pixels)
-    samples = 3 if attributes.get("PhotometricInterpretation", "").startswith(("RGB", "YBR")) else 1
-    shape = pixels.shape[:-1] if samples == 3 else pixels.shape
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = syntax
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID = CTImageStorage
-    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    dataset.Modality = "CT"
-    dataset.Rows, dataset.Columns = shape[-2:]
-    if len(shape) == 3:
-        dataset.NumberOfFrames = shape[0]
-    dataset.SamplesPerPixel = samples
-    if samples == 3:
-        dataset.PlanarConfiguration = 0
-    bits = 8 * pixels.itemsize
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
-    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
-    if compress is not None:
-        syntax_uid, plugin = compress
-        dataset.compress(syntax_uid, encoding_plugin=plugin, generate_instance_uid=False)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+from tests import dicom
 
 
 def _lookup_table(entries, first, bits):
@@ -51,8 +16,8 @@ def _lookup_table(entries, first, bits):
 
 @pytest.fixture(scope="session")
 def write_dicom():
-    """Function that writes a DICOM file; see ``_write``."""
-    return _write
+    """Function that writes a DICOM file; see :func:`tests.dicom.write_dicom`."""
+    return dicom.write_dicom
 
 
 @pytest.fixture(scope="session")
