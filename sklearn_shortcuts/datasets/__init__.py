@@ -12,11 +12,13 @@ from ._nih_chestxray14 import load_nih_chestxray14
 from ._padchest import load_padchest
 from ._phantoms import make_chest_phantoms
 from ._ptbxl import load_ptbxl
+from ._scanners import apply_scanner
 from ._siim_acr import load_siim_acr
 from ._study import load_study
 
 __all__ = [
     "ArtifactInjector",
+    "apply_scanner",
     "load_chaksu",
     "load_chexpert",
     "load_covid19_radiography",
