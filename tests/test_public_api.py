@@ -12,16 +12,16 @@ from tests.discovery import public_objects, rooms
 PACKAGE = Path(sklearn_shortcuts.__file__).parent
 FLOORS = {
     "images": 0,
-    "datasets": 1,
-    "preprocessing": 1,
     "metrics": 1,
-    "neural": 2,
-    "explain": 3,
-    "latent": 3,
-    "audit": 4,
-    "mitigation": 4,
-    "review": 4,
-    "report": 5,
+    "datasets": 2,
+    "preprocessing": 2,
+    "neural": 3,
+    "explain": 4,
+    "latent": 4,
+    "audit": 5,
+    "mitigation": 5,
+    "review": 5,
+    "report": 6,
 }
 
 

@@ -1,5 +1,6 @@
 """Scores with their uncertainty: areas under ROC curves, saliency maps against regions, counterfactuals."""
 
+from ._association import AssociationInterval, cramers_v
 from ._auc_interval import AUCInterval, auc_interval
 from ._calibration_error import expected_calibration_error
 from ._corrected_t_test import CorrectedTResult, corrected_t_test
@@ -22,6 +23,7 @@ from ._subgroup_scores import (
 
 __all__ = [
     "AUCInterval",
+    "AssociationInterval",
     "CorrectedTResult",
     "CounterfactualScore",
     "DeLongResult",
@@ -32,6 +34,7 @@ __all__ = [
     "auc_interval",
     "class_difference",
     "corrected_t_test",
+    "cramers_v",
     "delong_roc_test",
     "expected_calibration_error",
     "flip_rate",
