@@ -17,7 +17,7 @@ from sklearn_shortcuts.mitigation import (
     LfFClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
-from sklearn_shortcuts.preprocessing import ROIMasker
+from sklearn_shortcuts.preprocessing import AcquisitionFeatures, ROIMasker
 
 
 class FirstHalf:
@@ -124,6 +124,7 @@ def instances():
             )
         ],
         "ImageLoader": [ImageLoader()],
+        "AcquisitionFeatures": [AcquisitionFeatures()],
     }
 
 
