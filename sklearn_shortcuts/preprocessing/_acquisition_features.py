@@ -17,8 +17,10 @@ FAMILIES = ("geometry", "intensity", "noise", "frequency", "content")
 _SAMPLED_ROWS = 256  # from which the value range is learned
 # Columns under which studies keep the size and depth of the original file, without separators.
 _FILE_COLUMNS = frozenset(
-    "rows columns cols imageheight imagewidth originalheight originalwidth originalrows originalcolumns "
-    "originalimageheight originalimagewidth bitsstored bitsallocated bitdepth".split()
+    [
+        *("rows", "columns", "cols", "imageheight", "imagewidth", "originalheight", "originalwidth", "originalrows"),
+        *("originalcolumns", "originalimageheight", "originalimagewidth", "bitsstored", "bitsallocated", "bitdepth"),
+    ]
 )
 
 
