@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from ..metrics._auc_interval import _weighted_auc
 
@@ -125,7 +126,8 @@ def mean_auc(probabilities, codes, weights, test):
             starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
             positive = (codes[tested] == column)[order]
             ordered = own[order][None]
-            areas.append(_weighted_auc(np.where(positive, ordered, 0), np.where(positive, 0, ordered), starts)[0])
+            with np.errstate(invalid="ignore"):  # weights of 0 may leave out a class
+                areas.append(_weighted_auc(np.where(positive, ordered, 0), np.where(positive, 0, ordered), starts)[0])
     return float(np.mean(areas))
 
 
@@ -138,7 +140,7 @@ def null_areas(features, sets, profiles, weigh, n_classes):
         Features.
     sets : list of ndarray of int
         Columns of each probe.
-    profiles : iterable of (codes, train, test)
+    profiles : list of (codes, train, test)
         Acquisitions and folds of every permutation.
     weigh : callable
         Gives the weights of the rows for acquisitions, or None.
@@ -150,22 +152,20 @@ def null_areas(features, sets, profiles, weigh, n_classes):
     ndarray of shape (n_permutations, n_sets)
         Areas.
     """
-    areas = []
-    for codes, train, test in profiles:
-        weights = weigh(codes)
-        areas.append(
-            [
-                mean_auc(
-                    cross_fit(features[:, columns], codes, weights, n_classes, train, test), codes, weights, test
-                )
-                for columns in sets
-            ]
-        )
-    return np.array(areas)
+    areas = np.empty((len(profiles), len(sets)))
+    with threadpool_limits(1, user_api="blas"):  # in worker processes too
+        for number, (codes, train, test) in enumerate(profiles):
+            weights = weigh(codes)
+            for place, columns in enumerate(sets):
+                predicted = cross_fit(features[:, columns], codes, weights, n_classes, train, test)
+                areas[number, place] = mean_auc(predicted, codes, weights, test)
+    return areas
 
 
 def permutation_pvalue(observed, permuted):
     """Share of the permutations, the truth being one of them, that reach the observed values.
+
+    A permutation without a value (NaN), where weights leave a fold without an acquisition, counts as reaching them.
 
     Parameters
     ----------
@@ -179,4 +179,4 @@ def permutation_pvalue(observed, permuted):
     float or ndarray of shape (k,)
         P-values, at least one over one more than the number of permutations.
     """
-    return (1 + (permuted >= observed - _ROUNDING).sum(axis=0)) / (1 + len(permuted))
+    return (1 + (~(permuted < observed - _ROUNDING)).sum(axis=0)) / (1 + len(permuted))

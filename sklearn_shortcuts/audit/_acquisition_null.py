@@ -1,5 +1,8 @@
 """Permutations of acquisitions between patients: what could have been, had the images nothing to do with it."""
 
+import math
+import warnings
+
 import numpy as np
 from scipy.special import expit, gammaln
 
@@ -144,3 +147,23 @@ class PatientPermutations:
             counts = np.unique(self._kind[members], return_counts=True)[1]
             total += gammaln(len(members) + 1) - gammaln(counts + 1).sum()
         return float(total)
+
+
+def warn_if_few(permutations, level):
+    """Warn where no p-value could be as small as a level, whatever the images show.
+
+    Parameters
+    ----------
+    permutations : PatientPermutations
+        Arrangements.
+    level : float
+        Of the test.
+    """
+    if permutations.log_arrangements < -math.log(level):
+        warnings.warn(
+            f"the acquisitions of the patients can be arranged in {math.exp(permutations.log_arrangements):.0f} ways "
+            "only, since what a patient was acquired with moves to a patient with as many rows: no p-value can be "
+            f"{level:g} or less; give more patients, or one row per patient",
+            UserWarning,
+            stacklevel=3,
+        )

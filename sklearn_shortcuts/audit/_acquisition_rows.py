@@ -34,8 +34,8 @@ def read_acquisition(acquisition, bunch, estimator_name):
     """
     if acquisition is None:
         raise ValueError(
-            f"This {estimator_name} estimator requires y to be passed, but the target y is None: its second argument is "
-            "the acquisition, such as the scanner of every row or the name of a metadata column"
+            f"This {estimator_name} estimator requires y to be passed, but the target y is None: its second argument "
+            "is the acquisition, such as the scanner of every row or the name of a metadata column"
         )
     values = named_column(acquisition, bunch, "acquisition")
     if np.ndim(values) == 2 and np.shape(values)[1] > 1:
@@ -43,8 +43,8 @@ def read_acquisition(acquisition, bunch, estimator_name):
     missing = np.flatnonzero(pd.isna(np.asarray(values)).ravel())
     if len(missing):
         raise ValueError(
-            f"acquisition: row {missing[0]} has none ({len(missing)} such rows; Input y contains NaN); leave these rows "
-            "out, or give them a category of their own"
+            f"acquisition: row {missing[0]} has none ({len(missing)} such rows; Input y contains NaN); leave these "
+            "rows out, or give them a category of their own"
         )
     try:
         target = make_target(values, estimator_name)
