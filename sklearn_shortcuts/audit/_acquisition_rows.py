@@ -38,6 +38,7 @@ def read_acquisition(acquisition, bunch, estimator_name):
             "is the acquisition, such as the scanner of every row or the name of a metadata column"
         )
     values = named_column(acquisition, bunch, "acquisition")
+    values = values if hasattr(values, "iloc") else np.asarray(values)
     if np.ndim(values) == 2 and np.shape(values)[1] > 1:
         raise ValueError(f"acquisition must have one value per row, got {np.shape(values)[1]} columns; join them first")
     missing = np.flatnonzero(pd.isna(np.asarray(values)).ravel())
