@@ -37,9 +37,7 @@ def fit_linear(features, codes, weights=None):
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-3, max_iter=300))
     with config_context(assume_finite=True, skip_parameter_validation=True), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that ranks well enough will do
-        return model.fit(
-            features, codes, standardscaler__sample_weight=weights, logisticregression__sample_weight=weights
-        )
+        return model.fit(features, codes, logisticregression__sample_weight=weights)
 
 
 def even_weights(codes, weights=None):

@@ -2,28 +2,27 @@
 
 import math
 import warnings
+from collections import Counter
 
 import numpy as np
 from scipy.special import expit, gammaln
 
 _STEPS = 50  # of the chain that leads from one permutation to an independent one, as Berrett et al. take
 _AT_ONCE = 100  # draws that are made side by side
+_FEWEST = 5  # patients of a band of sizes
 
 
 class PatientPermutations:
     """Draw exchangeable arrangements of the rows' acquisitions, patient by patient.
 
     What a patient's rows were acquired with moves to another patient as a whole, along with the fold that it stands in:
-    every arrangement has as well-filled folds as the true one. It moves
-
-    - between all patients with about as many rows (1, 2, 3 to 4, 5 to 8, ...) where the rows of each of them have one
-      acquisition;
-    - where a patient has rows of several, between patients with exactly as many rows, whose order then is kept.
-
-    The acquisitions of patients that have no match stay where they are. The test remains exact, but has less power.
+    every arrangement has as well-filled folds as the true one. It moves between patients with about as many rows (1, 2,
+    3 to 4, 5 to 8, ...; bands of few patients join a neighbor), because sick patients have more rows. Between patients
+    with as many rows it moves row by row; otherwise the rows that are too many are left out, or repeated, at even
+    distances from a random start, so that shares of acquisitions stay what they are on average.
 
     With probabilities of the acquisitions, arrangements are drawn in proportion to their probability given the
-    covariates, which keeps the association of acquisition and covariates [1]_.
+    covariates, which keeps the association of acquisition and covariates [1]_. Every patient counts once.
 
     Parameters
     ----------
@@ -53,16 +52,11 @@ class PatientPermutations:
         self._patient, self._place = np.empty_like(number), np.empty_like(number)
         self._patient[self._order] = number
         self._place[self._order] = np.arange(len(patients)) - self._starts[number]
-        rows = np.split(self._order, self._starts[1:])
-        self._is_constant = np.array([(profile[own] == profile[own[0]]).all() for own in rows])
-        band = np.ceil(np.log2(self._sizes)).astype(int)
-        divided = np.isin(band, np.unique(band[~self._is_constant]))
-        self._stratum = np.where(divided, -self._sizes, band)  # bands count from 0 on, exact sizes below it
-        self._kinds, self._kind = self._find_kinds(profile[:, 0], rows)
-        self._log_likelihood = None
-        if log_probabilities is not None:
-            self._log_likelihood = self._likelihoods(log_probabilities, rows)
-        self.log_arrangements = self._count_arrangements()
+        self._strata = _bands(self._sizes)
+        codes = profile[:, 0]
+        self._shares = self._means(np.eye(codes.max() + 1)[codes])
+        self._log_chance = None if log_probabilities is None else self._means(log_probabilities)
+        self.log_arrangements = self._count_arrangements(codes)
 
     def draw(self, n_draws, rng):
         """Draw arrangements.
@@ -80,71 +74,50 @@ class PatientPermutations:
             Row from which each row takes its profile.
         """
         n_patients = len(self._sizes)
-        if self._log_likelihood is None:
+        if self._log_chance is None:
             slots = np.tile(np.arange(n_patients), (n_draws, 1))
-            for members in self._strata():
+            for members in self._strata:
                 slots[:, members] = members[np.argsort(rng.random_sample((n_draws, len(members))), axis=1)]
         else:
             # Chains that start where one from the truth has arrived are exchangeable with the truth itself.
             hub = self._walk(np.arange(n_patients)[None], rng)
             sizes = [min(_AT_ONCE, n_draws - first) for first in range(0, n_draws, _AT_ONCE)]
             slots = np.concatenate([self._walk(np.repeat(hub, size, axis=0), rng) for size in sizes])
+        start = rng.random_sample(slots.shape)
+        start[self._sizes[slots] == self._sizes] = 0.0  # row by row
         slots = slots[:, self._patient]
-        place = np.where(self._is_constant[slots], 0, self._place)  # of rows that are alike, the first stands for all
-        return self._order[self._starts[slots] + place]
+        place = (self._place + start[:, self._patient]) * self._sizes[slots] / self._sizes[self._patient]
+        return self._order[self._starts[slots] + np.floor(place + 1e-9).astype(int)]
 
     # -- inside ----------------------------------------------------------------------------------------------------
-    def _strata(self):
-        for stratum in np.unique(self._stratum):
-            members = np.flatnonzero(self._stratum == stratum)
-            if len(members) > 1:
-                yield members
-
-    def _find_kinds(self, codes, rows):
-        """Number the different acquisitions that patients have: of one for all rows, or one by one."""
-        kinds = [
-            (int(codes[own[0]]),) if constant else tuple(codes[own].tolist())
-            for own, constant in zip(rows, self._is_constant)
-        ]
-        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(zip(self._is_constant.tolist(), kinds)))}
-        return list(numbers), np.array([numbers[key] for key in zip(self._is_constant.tolist(), kinds)])
-
-    def _likelihoods(self, log_probabilities, rows):
-        """Log-likelihood of every kind (column) in every patient (row) that it may move to."""
-        table = np.zeros((len(rows), len(self._kinds)))
-        means = np.stack([log_probabilities[own].mean(axis=0) for own in rows])
-        for members in self._strata():
-            for kind in np.unique(self._kind[members]):
-                is_constant, codes = self._kinds[kind]
-                if is_constant:  # drawn once, however many rows show it
-                    table[members, kind] = means[members, codes[0]]
-                else:
-                    for patient in members:
-                        table[patient, kind] = log_probabilities[rows[patient], list(codes)].sum()
-        return table
+    def _means(self, values):
+        """Means over the rows of each patient."""
+        return np.add.reduceat(values[self._order], self._starts, axis=0) / self._sizes[:, None]
 
     def _walk(self, slots, rng):
         """Let pairs of patients exchange what they have, at random, with the odds of the exchange."""
-        slots, table = slots.copy(), self._log_likelihood
+        slots = slots.copy()
         chains = np.arange(len(slots))[:, None]
-        strata = list(self._strata())
         for _ in range(_STEPS):
-            for members in strata:
+            for members in self._strata:
                 half = len(members) // 2
                 drawn = members[np.argsort(rng.random_sample((len(slots), len(members))), axis=1)]
                 one, other = drawn[:, :half], drawn[:, half : 2 * half]
                 mine, yours = slots[chains, one], slots[chains, other]
-                my_kind, your_kind = self._kind[mine], self._kind[yours]
-                gain = table[one, your_kind] + table[other, my_kind] - table[one, my_kind] - table[other, your_kind]
+                gained = self._shares[yours] - self._shares[mine]
+                gain = ((self._log_chance[one] - self._log_chance[other]) * gained).sum(axis=2)
                 swap = rng.random_sample(gain.shape) < expit(gain)
                 slots[chains, one] = np.where(swap, yours, mine)
                 slots[chains, other] = np.where(swap, mine, yours)
         return slots
 
-    def _count_arrangements(self):
+    def _count_arrangements(self, codes):
         total = 0.0
-        for members in self._strata():
-            counts = np.unique(self._kind[members], return_counts=True)[1]
+        rows = np.split(self._order, self._starts[1:])
+        for members in self._strata:
+            kinds = [tuple(codes[rows[slot]].tolist()) for slot in members]
+            kinds = [kind if len(set(kind)) > 1 else kind[:1] for kind in kinds]
+            counts = np.array(list(Counter(kinds).values()))
             total += gammaln(len(members) + 1) - gammaln(counts + 1).sum()
         return float(total)
 
@@ -162,8 +135,24 @@ def warn_if_few(permutations, level):
     if permutations.log_arrangements < -math.log(level):
         warnings.warn(
             f"the acquisitions of the patients can be arranged in {math.exp(permutations.log_arrangements):.0f} ways "
-            "only, since what a patient was acquired with moves to a patient with as many rows: no p-value can be "
-            f"{level:g} or less; give more patients, or one row per patient",
+            "only, since what a patient was acquired with moves to a patient with about as many rows: no p-value can "
+            f"be {level:g} or less; give more patients, or one row per patient",
             UserWarning,
             stacklevel=3,
         )
+
+
+def _bands(sizes):
+    """Patients with about as many rows, band by band."""
+    band = np.ceil(np.log2(sizes)).astype(int)
+    strata = [np.flatnonzero(band == number) for number in np.unique(band)]
+    while len(strata) > 1:
+        smallest = min(range(len(strata)), key=lambda number: len(strata[number]))
+        if len(strata[smallest]) >= _FEWEST:
+            break
+        # The smaller neighbor, so that larger sizes do not pile up in one band.
+        beside = [number for number in (smallest - 1, smallest + 1) if 0 <= number < len(strata)]
+        joined = min(beside, key=lambda number: len(strata[number]))
+        first, second = sorted((smallest, joined))
+        strata[first : second + 1] = [np.sort(np.concatenate([strata[first], strata[second]]))]
+    return strata

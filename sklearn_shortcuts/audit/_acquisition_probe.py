@@ -33,8 +33,6 @@ from ._folds import make_folds, number_patients
 from ._region_rows import gather_rows, in_memory
 from ._region_training import fit_weights, seed_where_unset
 
-_N_ASSOCIATION = 999  # permutations of the test of acquisition and label, which cost next to nothing
-
 
 class AcquisitionProbe(ClassifierMixin, BaseEstimator):
     """Find out, before anything is trained, whether images tell how they were acquired, and whether that matters.
@@ -95,8 +93,8 @@ class AcquisitionProbe(ClassifierMixin, BaseEstimator):
         ``drop`` from all features to these with interval, permutation ``pvalue`` of the family alone and
         ``pvalue_holm``. None without a fast probe, or where there is one family only.
     association_ : DataFrame or None
-        By label: Cramér's V of acquisition and label without bias, its interval, permutation ``pvalue`` and
-        ``pvalue_holm``. None where no label is known. Of several classes each is taken against the rest.
+        By label: Cramér's V of acquisition and label without bias, its interval, ``pvalue`` of a score test by patients
+        and ``pvalue_holm``. None where no label is known. Of several classes each is taken against the rest.
     shortcut_risk_ : DataFrame or None
         By label: ``auc`` with interval of the label predicted, out of fold, from the out-of-fold probabilities of the
         acquisition and nothing else; ``auc_true`` from the true acquisition; and ``risk``, ``(2 AUC - 1) V``, a
@@ -140,8 +138,8 @@ class AcquisitionProbe(ClassifierMixin, BaseEstimator):
     Notes
     -----
     The p-value of the fast probe comes from acquisitions permuted between patients: what a patient's rows were acquired
-    with moves to another patient as a whole, to one with about as many rows, or with exactly as many if a patient has
-    rows of several acquisitions. Images permuted one by one would test whether patients are alike [2]_. With
+    with moves to another patient as a whole, to one with about as many rows: row by row if there are as many, and
+    stretched or thinned out otherwise. Images permuted one by one would test whether patients are alike [2]_. With
     covariates, permutations are drawn in proportion to their probability given these, by logistic regression on the
     covariates and the squares of numbers [3]_, and weights are computed anew for each.
 
@@ -288,7 +286,7 @@ class AcquisitionProbe(ClassifierMixin, BaseEstimator):
         if self.method in ("network", "both"):
             probabilities["network"] = self._probe_network(bunch, target, folds, seed)
         self._sum_up(ratings, probabilities, pvalues, covariates, label)
-        self._compare_with_label(ratings, label, PatientPermutations(profile, units), seed)
+        self._compare_with_label(ratings, label, seed)
         self.acquisition_told_, self.tied_to_label_, self.verdict_ = judge(
             self.scores_,
             self.evidence_,
@@ -464,18 +462,12 @@ class AcquisitionProbe(ClassifierMixin, BaseEstimator):
             names=["probe", "acquisition"],
         )
 
-    def _compare_with_label(self, ratings, label, permutations, seed):
+    def _compare_with_label(self, ratings, label, seed):
         self.association_ = self.shortcut_risk_ = None
         if label is None:
             return
         self.association_ = association_table(
-            ratings.target.codes,
-            label,
-            ratings.patients,
-            permutations,
-            self.confidence_level,
-            max(self.n_permutations, _N_ASSOCIATION),
-            seed,
+            ratings.target.codes, label, ratings.patients, self.confidence_level, seed
         )
         best = self.scores_["auc"].idxmax()
         self.shortcut_risk_ = risk_table(

@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ..metrics import cramers_v, holm_correction
 from ..metrics._row_means import RowMeans
-from ._acquisition_linear import permutation_pvalue
 from ._fold_auc import FoldAUC
 
 _N_RESAMPLES = 2000
@@ -172,7 +171,7 @@ def confusion_table(target, probabilities):
     )
 
 
-def association_table(codes, label, patients, permutations, confidence_level, n_draws, seed):
+def association_table(codes, label, patients, confidence_level, seed):
     """Measure how strongly acquisition and label go together.
 
     Parameters
@@ -183,38 +182,63 @@ def association_table(codes, label, patients, permutations, confidence_level, n_
         Label.
     patients : ndarray of int of shape (n,) or None
         Patients.
-    permutations : PatientPermutations
-        Draws acquisitions under independence, whatever the covariates.
     confidence_level : float
         Of the interval.
-    n_draws : int
-        Permutations.
     seed : int
-        Decides permutations and bootstrap samples.
+        Decides the bootstrap samples.
 
     Returns
     -------
     DataFrame
         One row per label: ``cramers_v``, ``low``, ``high``, ``pvalue``, ``pvalue_holm``.
     """
-    sources = permutations.draw(n_draws, np.random.RandomState(seed))
     records = []
     for name, positive in zip(label.label_names, label.positive.T):
         association = cramers_v(codes, positive, confidence_level=confidence_level, groups=patients, random_state=seed)
-        observed = _chi_square(codes[None], positive)
-        pvalue = permutation_pvalue(observed[0], _chi_square(codes[sources], positive))
         records.append(
             {
                 "label": name,
                 "cramers_v": association.value,
                 "low": association.low,
                 "high": association.high,
-                "pvalue": float(pvalue),
+                "pvalue": independence_pvalue(codes, positive, patients),
             }
         )
     table = pd.DataFrame(records).set_index("label")
     table["pvalue_holm"] = holm_correction(table["pvalue"].to_numpy())
     return table
+
+
+def independence_pvalue(codes, positive, patients=None):
+    """Test whether acquisition and label are independent, by the score test whose variance is summed over patients.
+
+    Every patient contributes how much more often than expected the label occurs in each acquisition; the sum of the
+    contributions is compared with the sum of their squares. With one row per patient this is nearly Pearson's test.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n,)
+        Acquisition.
+    positive : ndarray of bool of shape (n,)
+        Label.
+    patients : ndarray of int of shape (n,), default=None
+        Patient of every row; by default each row is its own.
+
+    Returns
+    -------
+    float
+        P-value, by the distribution of chi-square.
+
+    References
+    ----------
+    D. D. Boos, "On generalized score tests", The American Statistician 46 (1992).
+    """
+    of_code = np.eye(codes.max() + 1)[codes]
+    parts = (of_code - of_code.mean(axis=0)) * (positive - positive.mean())[:, None]
+    if patients is not None:
+        parts = np.stack([np.bincount(patients, column) for column in parts.T], axis=1)
+    total, squares = parts.sum(axis=0), parts.T @ parts
+    return float(chi2.sf(total @ np.linalg.pinv(squares, rtol=1e-9) @ total, max(np.linalg.matrix_rank(squares), 1)))
 
 
 def risk_table(target, label, probabilities, folds, patients, confidence_level, association, auc):
@@ -266,21 +290,6 @@ def _bands(values):
             return values
         return pd.qcut(values.astype(float), _N_BANDS, duplicates="drop")
     return values.astype(str)
-
-
-def _chi_square(codes, positive):
-    """Chi-square of acquisition and label, for many permuted acquisitions (m, n) of the same label."""
-    n_classes = int(codes.max()) + 1
-    flat = codes + n_classes * np.arange(len(codes))[:, None]
-    of_label = np.bincount(flat[:, positive].ravel(), minlength=n_classes * len(codes)).reshape(-1, n_classes)
-    totals = np.bincount(flat.ravel(), minlength=n_classes * len(codes)).reshape(-1, n_classes)
-    share = positive.mean()
-    if share in (0, 1):
-        return np.zeros(len(codes))
-    expected = totals * share
-    # Both columns of the table deviate from what is expected by the same number.
-    weight = np.divide(1, totals * share * (1 - share), out=np.zeros(totals.shape), where=totals > 0)
-    return ((of_label - expected) ** 2 * weight).sum(axis=1)
 
 
 def _is_measurable(positive, folds, patients):

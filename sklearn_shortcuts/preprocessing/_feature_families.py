@@ -11,6 +11,7 @@ import numpy as np
 
 _FLOOR = 1e-5  # of the value range: what is smaller is rounding, not noise
 _SAME = 0.02  # of the value range: lines this close to the outermost one belong to the frame
+_GRAY_VALUES = 4095  # that are told apart: twelve bits, the depth of most detectors
 _BLOCK = 8  # side of the blocks in which noise is measured
 _MOST_CHANNELS = 4  # more than these are leads or slices, which share one histogram
 
@@ -84,7 +85,7 @@ def intensity(images, value_range, n_bins):
         skewness = ((scaled - mean[:, None]) ** 3).mean(axis=1) / np.maximum(sd, _FLOOR) ** 3
         percentiles = np.percentile(scaled, [1, 99], axis=1)
         features.append(np.column_stack([np.sqrt(shares), mean, sd, np.cbrt(skewness), *percentiles]))
-    ordered = np.sort(images.reshape(n, -1), axis=1)
+    ordered = np.sort(np.rint((images.reshape(n, -1) - low) * (_GRAY_VALUES / span)), axis=1)
     n_values = 1 + (np.diff(ordered, axis=1) > 0).sum(axis=1)
     return np.column_stack([*features, np.log2(n_values)])
 
