@@ -39,6 +39,8 @@ def read_acquisition(acquisition, bunch, estimator_name):
         )
     values = named_column(acquisition, bunch, "acquisition")
     values = values if hasattr(values, "iloc") else np.asarray(values)
+    if np.ndim(values) and len(values) != len(bunch):
+        raise ValueError(f"acquisition has {len(values)} rows, but X has {len(bunch)}")
     if np.ndim(values) == 2 and np.shape(values)[1] > 1:
         raise ValueError(f"acquisition must have one value per row, got {np.shape(values)[1]} columns; join them first")
     missing = np.flatnonzero(pd.isna(np.asarray(values)).ravel())
@@ -48,14 +50,11 @@ def read_acquisition(acquisition, bunch, estimator_name):
             "rows out, or give them a category of their own"
         )
     try:
-        target = make_target(values, estimator_name)
+        return make_target(values, estimator_name)
     except ValueError as error:
         if "continuous" in str(error):
             raise ValueError(f"acquisition must be categories; bin numbers by pandas.cut or qcut ({error})") from None
         raise
-    if len(target.y) != len(bunch):
-        raise ValueError(f"acquisition has {len(target.y)} rows, but X has {len(bunch)}")
-    return target
 
 
 def check_enough(target, patients, n_folds):
