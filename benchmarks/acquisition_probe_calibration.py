@@ -1,11 +1,11 @@
 """Does the acquisition probe raise no more false alarms than it says, and does it find scanners that differ?
 
 Run ``python -m benchmarks.acquisition_probe_calibration [--runs 200] [--jobs 2] [--quick]``. Chest phantoms are made
-and measured once; every run deals scanners out to the patients anew. In the studies without a difference the p-values must
-be uniform: scanners that are names only, for one and for four images per patient, by permutation and by the network
-probe's test (with a linear model in place of the network); and scanners that go with the patients' age, which the
-images show, with the age balanced. In the last studies the scanners blur differently and add different noise. Tables
-and the figure go to ``docs/images``.
+and measured once; every run deals scanners out to the patients anew. In the studies without a difference the p-values
+must be uniform: scanners that are names only, for one and for four images per patient, by permutation and by the
+network probe's test (with a linear model in place of the network); and scanners that go with the patients' age, which
+the images show, with the age balanced. In the last studies the scanners blur differently and add different noise.
+Tables and the figure go to ``docs/images``.
 """
 
 import argparse

@@ -34,7 +34,8 @@ def judge(scores, evidence, association, risk, *, confidence_level, is_balanced)
 
 
 def _told_part(scores, evidence, told, confidence_level, is_balanced):
-    best = scores.sort_values("auc").iloc[-1]
+    deciding = scores[scores["pvalue_holm"] <= 1 - confidence_level] if told else scores
+    best = deciding.sort_values("auc").iloc[-1]
     percent = f"{100 * confidence_level:g} %"
     numbers = (
         f"{best.name} probe: AUC {best['auc']:.2f}, {percent} interval {best['auc_low']:.2f} to "
