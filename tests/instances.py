@@ -17,7 +17,12 @@ from sklearn_shortcuts.mitigation import (
     LfFClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
-from sklearn_shortcuts.preprocessing import AcquisitionFeatures, ROIMasker
+from sklearn_shortcuts.preprocessing import (
+    AcquisitionBalancer,
+    AcquisitionFeatures,
+    AcquisitionResampler,
+    ROIMasker,
+)
 
 
 class FirstHalf:
@@ -31,6 +36,17 @@ class FirstHalf:
 
     def __repr__(self):
         return "FirstHalf()"
+
+
+class EveryOtherPair:
+    """Acquisition by position: the data of scikit-learn's checks have none, and clusters that tell everything."""
+
+    def __call__(self, rows):
+        n_rows = rows.shape[0] if hasattr(rows, "shape") else len(rows)  # sparse rows have no length
+        return np.where(np.arange(n_rows) // 2 % 2, "GE", "Siemens")
+
+    def __repr__(self):
+        return "EveryOtherPair()"
 
 
 class Flatten(TransformerMixin, BaseEstimator):
@@ -70,6 +86,14 @@ def instances():
             ROIMasker(on_missing="keep"),
             ROIMasker("background", fill="mean", segmenter=FirstHalf()),
             ROIMasker(margin=1, on_missing="fill"),
+        ],
+        "AcquisitionBalancer": [
+            AcquisitionBalancer(strategy, acquisition=EveryOtherPair(), on_empty="drop", random_state=0)
+            for strategy in ("weight", "match", "undersample", "oversample", "rake")
+        ],
+        "AcquisitionResampler": [
+            AcquisitionResampler(strategy, acquisition=EveryOtherPair(), random_state=0)
+            for strategy in ("undersample", "oversample", "match")
         ],
         "RegionSensitivity": [
             RegionSensitivity(

@@ -39,6 +39,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:no row is hard:UserWarning"),
     pytest.mark.filterwarnings("ignore:.* rows are hard. the network of stage 1:UserWarning"),
     pytest.mark.filterwarnings("ignore:the network of stage 1 is right in:UserWarning"),
+    pytest.mark.filterwarnings("ignore:a table cannot carry the weights:UserWarning"),  # and what the balancer says
 ]
 
 

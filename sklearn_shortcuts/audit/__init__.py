@@ -2,6 +2,7 @@
 
 from ._acquisition_display import AcquisitionProbeDisplay
 from ._acquisition_probe import AcquisitionProbe
+from ._balance_display import BalanceDisplay
 from ._cross_acquisition import CrossAcquisition, cross_acquisition_matrix
 from ._enrichment import enrichment_table
 from ._hard_sample_display import HardSampleDisplay
@@ -13,6 +14,7 @@ from ._region_sensitivity import RegionSensitivity
 __all__ = [
     "AcquisitionProbe",
     "AcquisitionProbeDisplay",
+    "BalanceDisplay",
     "CrossAcquisition",
     "HardSampleDisplay",
     "ModelComparison",

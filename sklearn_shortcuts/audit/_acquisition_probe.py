@@ -133,7 +133,7 @@ class AcquisitionProbe(ClassifierMixin, BaseEstimator):
     --------
     AcquisitionProbeDisplay : Draws the result.
     cross_acquisition_matrix : Trains the task itself on one acquisition and tests it on the others.
-    sklearn_shortcuts.preprocessing.acquisition_weights : Weights that make the acquisition independent of the label.
+    sklearn_shortcuts.preprocessing.AcquisitionBalancer : Makes acquisition and label independent for training.
 
     Notes
     -----

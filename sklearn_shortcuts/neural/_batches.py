@@ -29,7 +29,14 @@ class RowReader(Dataset):
         Aligned with all of the images: arrays, tables or lazy sources.
     pin_memory : bool, default=False
         Give tensors in page-locked memory, which copies to a GPU faster.
+
+    Attributes
+    ----------
+    probabilities : ndarray of shape (n,) or None
+        By which training draws the rows of an epoch, with replacement; by default it takes each once.
     """
+
+    probabilities = None
 
     def __init__(self, rows, dtype, *, index=None, fields=None, pin_memory=False):
         self.rows = rows
@@ -105,7 +112,7 @@ def _as_tensor(array):
 
 
 class BatchLoader:
-    """Goes through the rows of a reader once per iteration.
+    """Goes through as many rows as a reader has per iteration.
 
     Parameters
     ----------
@@ -114,7 +121,8 @@ class BatchLoader:
     batch_size : int
         Rows per batch.
     rng : numpy.random.Generator, default=None
-        Shuffles the rows anew in every iteration; by default they come in order.
+        Shuffles the rows, or draws them by the reader's probabilities, anew in every iteration; by default they come in
+        order.
     n_threads : int, default=None
         Threads that read ahead; 0 reads when asked. By default 2 for lazy sources and 0 for arrays in memory.
     """
@@ -128,7 +136,13 @@ class BatchLoader:
         self.n_threads = n_threads
 
     def __iter__(self):
-        order = np.arange(len(self.reader)) if self.rng is None else self.rng.permutation(len(self.reader))
+        n_rows = len(self.reader)
+        if self.rng is None:
+            order = np.arange(n_rows)
+        elif self.reader.probabilities is None:
+            order = self.rng.permutation(n_rows)
+        else:
+            order = self.rng.choice(n_rows, n_rows, p=self.reader.probabilities)
         parts = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         if self.rng is not None and self.batch_size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
             # Batch normalization cannot train on one row; it joins the batch before.

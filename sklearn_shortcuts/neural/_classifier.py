@@ -69,6 +69,11 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
     class_weight : dict or "balanced", default=None
         Weight of each class; with several labels, of the presence of each label by name. ``"balanced"`` gives every
         class, or presence and absence of every label, the same total weight.
+    weighting : {"loss", "sampling"}, default="loss"
+        How weights of rows (with those of classes, unless there are several labels) act in training: as factors of the
+        loss; or every epoch draws as many rows as there are, with replacement and with probabilities in proportion to
+        the weights, and the loss is not weighted. Sampling keeps steps alike where few rows have large weights. The
+        loss of held-out rows is weighted in either case; without weights there is no difference.
     weights : str or path, default=None
         Local file with initial weights.
     freeze : str or int, default=None
@@ -171,6 +176,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
+        "weighting": [StrOptions({"loss", "sampling"})],
         "weights": [str, HasMethods(["__fspath__"]), None],
         "freeze": [str, Interval(Integral, 1, None, closed="left"), None],
         "normalize": [StrOptions({"channel", "imagenet"}), None],
@@ -203,6 +209,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         max_epochs=10,
         batch_size=64,
         class_weight=None,
+        weighting="loss",
         weights=None,
         freeze=None,
         normalize=None,
@@ -231,6 +238,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.class_weight = class_weight
+        self.weighting = weighting
         self.weights = weights
         self.freeze = freeze
         self.normalize = normalize
@@ -350,7 +358,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
                 groups = _field(rows, "groups", groups)
                 train, held_out = self._hold_out(codes, groups, weights.used, seed)
             fields.update(weight_fields(weights, self.class_weight, self._encoding, codes, train))
-            reader = self._reader(rows, fields, train)
+            reader = self._training_reader(rows, fields, train)
             if reset:
                 weighted = {} if weights.sample_weight is None else {"sample_weight": weights.sample_weight}
                 self._learn_normalization(self._reader(rows, weighted, train))
@@ -405,6 +413,15 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         device = self.net_.device if hasattr(self, "net_") else resolve_device(self.device)
         on_gpu = torch.device(device).type == "cuda"
         return RowReader(rows, parameter_dtype(self.precision), index=index, fields=fields, pin_memory=on_gpu)
+
+    def _training_reader(self, rows, fields, train):
+        if self.weighting == "loss" or "sample_weight" not in fields:
+            return self._reader(rows, fields, train)
+        fields = dict(fields)
+        probabilities = fields.pop("sample_weight")[train]
+        reader = self._reader(rows, fields, train)
+        reader.probabilities = probabilities / probabilities.sum()
+        return reader
 
     def _encode(self, y, names, used, classes, *, reset, partial):
         if reset:

@@ -76,7 +76,7 @@ def categories(values, name, n_rows=None):
     ValueError
         If there are other rows, or more values than categories have.
     """
-    frame = _as_frame(values, name, n_rows)
+    frame = as_frame(values, name, n_rows)
     parts = []
     for label, column in frame.items():
         kind = getattr(column.dtype, "kind", "O")
@@ -117,7 +117,7 @@ def covariate_columns(covariates, exact=(), n_rows=None):
         if len(exact):
             raise ValueError(f"exact={list(exact)} names covariates, but there are none")
         return []
-    frame = _as_frame(covariates, "covariates", n_rows)
+    frame = as_frame(covariates, "covariates", n_rows)
     unknown = [name for name in exact if name not in frame.columns]
     if unknown:
         raise ValueError(f"exact: {unknown[0]!r} is not among the covariates {list(frame.columns)}")
@@ -173,7 +173,8 @@ def joint_column(columns, name, n_rows=None):
     return Column(name, codes, tuple(names))
 
 
-def _as_frame(values, name, n_rows):
+def as_frame(values, name, n_rows=None):
+    """Give one or several columns as a DataFrame of ``n_rows`` rows; raise if they are none."""
     if isinstance(values, pd.Series):
         frame = values.to_frame(name if values.name is None else values.name)
     elif isinstance(values, pd.DataFrame):
@@ -181,6 +182,8 @@ def _as_frame(values, name, n_rows):
     elif isinstance(values, dict):
         frame = pd.DataFrame(values)
     else:
+        if not isinstance(values, list):  # of a list pandas tells missing from text better than NumPy does
+            values = np.asarray(values)
         if np.ndim(values) not in (1, 2):
             raise ValueError(f"{name} must have shape (n,) or (n, k), got {np.shape(values)}")
         frame = pd.DataFrame(values)
@@ -189,7 +192,7 @@ def _as_frame(values, name, n_rows):
         raise ValueError(f"{name} has {len(frame)} rows, but there are {n_rows}: inconsistent numbers of samples")
     if frame.shape[1] == 0:
         raise ValueError(f"{name} has no columns")
-    if not frame.columns.is_unique:
+    if frame.columns.map(str).has_duplicates:
         raise ValueError(f"{name} has columns of the same name: {list(frame.columns)}")
     return frame
 

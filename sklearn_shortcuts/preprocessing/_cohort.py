@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.utils import column_or_1d
 
 from ..metrics._inputs import check_groups
-from ._acquisition_columns import Column, categories, covariate_columns, joint_column
+from ._acquisition_columns import Column, as_frame, categories, covariate_columns, joint_column
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,21 @@ def read_cohort(acquisition, y=None, *, covariates=None, exact=(), target="label
                 f'target="{target}" requires y to be passed, but the target y is None; pass labels, or set '
                 'target="covariates"'
             )
-        missing = np.flatnonzero(pd.DataFrame(y).isna().any(axis=1))
+        y = as_frame(y, "y", n_rows)
+        missing = np.flatnonzero(y.isna().any(axis=1))
         if len(missing):
             raise ValueError(f"y: row {missing[0]} has no label ({len(missing)} such rows); leave them out")
         label = replace(categories(y, "y", n_rows), name="y")
+        if len(label.levels) < 2:
+            raise ValueError(f"y has one class only, {label.levels[0]!r}; an acquisition can tell nothing about it")
     if target != "label" and covariates is None:
         raise ValueError(f'target="{target}" balances covariates, but there are none; name or pass them')
     columns = covariate_columns(covariates, exact, n_rows)
+    taken = [column.name for column in columns if column.name in ("y", "acquisition")]
+    if taken:
+        raise ValueError(
+            f"covariates: no column can be called {taken[0]!r}; rename it, and leave out label and acquisition"
+        )
     weights = _check_weights(sample_weight, n_rows)
     unit_of_row, first_rows = _units(groups, acquisition, label, weights > 0)
     n_units = len(first_rows)
@@ -183,9 +191,7 @@ def complete_strata(strata, cohort, on_empty):
         )
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         if complete.any():
-            remedy = (
-                "combine categories, lower n_bins, leave out a covariate, or leave these rows out by on_empty='drop'"
-            )
+            remedy = 'combine categories, lower n_bins, leave out a covariate, or set on_empty="drop" to leave them out'
         else:
             remedy = "no stratum holds every acquisition: combine categories, lower n_bins or leave out a covariate"
         raise ValueError(f"no overlap: there are no rows of acquisition {shown}{more}; {remedy}")
@@ -204,7 +210,7 @@ def _check_weights(sample_weight, n_rows):
             f"sample_weight: row {wrong[0]} has {weights[wrong[0]]:g}, but weights are finite numbers from 0 on"
         )
     if not weights.any():
-        raise ValueError("sample_weight is 0 in all rows")
+        raise ValueError("sample_weight is zero in all rows")
     return weights
 
 

@@ -48,7 +48,7 @@ def design_matrix(columns):
     return matrix[:, varied], [owners[place] for place in varied]
 
 
-def propensity(matrix, codes, n_levels, weights=None):
+def propensity(matrix, codes, n_levels, weights=None, at=None):
     """Give the probability of every acquisition in every row, by logistic regression.
 
     Parameters
@@ -61,6 +61,8 @@ def propensity(matrix, codes, n_levels, weights=None):
         Number of acquisitions.
     weights : ndarray of shape (n,), default=None
         Weights of the rows.
+    at : ndarray of shape (n, k), default=None
+        Covariates for which the probabilities are wanted; by default those that the model is fitted to.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def propensity(matrix, codes, n_levels, weights=None):
         # Weights of mean 1, so that the penalty stays as weak as it is meant.
         model.fit(matrix, codes, sample_weight=weights * (len(weights) / weights.sum()))
     probabilities = np.zeros((len(codes), n_levels))
-    probabilities[:, model.classes_] = model.predict_proba(matrix)
+    probabilities[:, model.classes_] = model.predict_proba(matrix if at is None else at)
     return np.clip(probabilities, np.finfo(np.float64).tiny, 1)
 
 
@@ -132,8 +134,8 @@ def check_overlap(probabilities, acquisition, matrix, owners):
     if areas[worst] <= MOST_SEPARATED:
         return
     is_worst = acquisition.values == worst
-    alone = [abs(roc_auc_score(is_worst, column) - 0.5) + 0.5 for column in matrix.T]
-    ranked = dict.fromkeys(owners[place] for place in np.argsort(alone)[::-1])
+    alone = np.array([abs(roc_auc_score(is_worst, column) - 0.5) for column in matrix.T])
+    ranked = dict.fromkeys(owners[place] for place in np.argsort(-alone) if alone[place] > alone.max() / 2)
     told = ", ".join(repr(name) for name in list(ranked)[:3])
     raise ValueError(
         f"no overlap: the covariates tell acquisition {acquisition.levels[worst]!r} from the others with an area under "

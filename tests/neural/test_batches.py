@@ -58,6 +58,20 @@ def test_without_shuffling_batches_keep_their_size():
     assert rows_of(BatchLoader(make_reader(np.zeros((5, 2, 2))), 4)) == [[0, 1, 2, 3], [4]]
 
 
+def test_rows_are_drawn_by_their_probabilities():
+    reader = make_reader(np.zeros((40, 2, 2)))
+    reader.probabilities = np.arange(40) / 780
+    loader = BatchLoader(reader, 16, rng=np.random.default_rng(0))
+    epochs = [rows_of(loader) for _ in range(400)]
+    assert {tuple(map(len, epoch)) for epoch in epochs} == {(16, 16, 8)}
+    counts = np.bincount([row for epoch in epochs for rows in epoch for row in rows], minlength=40)
+    expected = 16_000 * reader.probabilities
+    assert counts[0] == 0
+    assert ((counts - expected)[1:] ** 2 / expected[1:]).sum() < 73  # chi-squared of 38 degrees of freedom, p = 0.0006
+    in_order = BatchLoader(reader, 16)  # held-out rows and predictions
+    assert rows_of(in_order)[0] == list(range(16))
+
+
 def test_shuffling_differs_between_epochs_and_repeats_with_the_seed():
     def two_epochs():
         loader = BatchLoader(make_reader(np.zeros((32, 2, 2))), 32, rng=np.random.default_rng(7))

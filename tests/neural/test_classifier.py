@@ -129,6 +129,81 @@ def test_one_step_of_gradient_descent_with_weights_in_small_batches(linear):
     np.testing.assert_allclose(fitted.module_[1].bias.detach(), b, rtol=1e-12)
 
 
+class SeenRows(Callback):
+    """Keep the rows of every training step on the network, and whether they came with weights."""
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if training:
+            net.module_.seen_rows.append(batch[1]["index"].tolist())
+            net.module_.seen_weights = "sample_weight" in batch[1]
+
+
+@pytest.mark.parametrize("class_weight", [None, {0: 1.0, 1: 3.0}])
+def test_sampling_draws_rows_in_proportion_to_their_weights_and_leaves_the_loss_alone(linear, class_weight):
+    rng = np.random.default_rng(0)
+    images, y, weights = rng.normal(size=(30, 1, 2, 2)), np.arange(30) % 2, np.arange(30) % 5
+    start = linear(4)
+    start.seen_rows = []
+    options = {"module": start, "class_weight": class_weight, "max_epochs": 200, "lr": 1e-4, "batch_size": 8}
+    fitted = model(weighting="sampling", callbacks=[SeenRows()], **options).fit(images, y, sample_weight=weights)
+    steps = fitted.module_.seen_rows
+    assert not fitted.module_.seen_weights
+    assert len(steps) == 200 * 3  # 24 rows have a weight
+    drawn = np.bincount(np.concatenate(steps), minlength=30)
+    expected = weights * (1 if class_weight is None else np.where(y, 3.0, 1.0))
+    expected = 200 * 24 * expected / expected.sum()
+    assert not drawn[weights == 0].any()
+    kept = expected > 0
+    assert ((drawn - expected)[kept] ** 2 / expected[kept]).sum() < 50  # chi-squared of 23 degrees, p = 0.001
+
+
+def test_one_step_of_gradient_descent_on_sampled_rows(linear):
+    """Closed form: an unweighted step on exactly the rows that were drawn, some of them twice."""
+    rng = np.random.default_rng(1)
+    images, y, weights = rng.normal(size=(6, 1, 2, 2)), np.array([0, 1, 1, 0, 1, 0]), np.array([1.0, 4, 0.5, 2, 9, 1])
+    start = linear(4).double()
+    start.seen_rows = []
+    options = {"optimizer": "sgd", "momentum": 0.0, "lr": 0.5, "precision": "float64", "max_epochs": 1}
+    fitted = model(module=start, weighting="sampling", callbacks=[SeenRows()], **options)
+    fitted.fit(images, y, sample_weight=weights)
+    (rows,) = fitted.module_.seen_rows
+    assert len(set(rows)) < len(rows) == 6
+    W, b = start[1].weight.detach().numpy(), start[1].bias.detach().numpy()
+    x = images[rows].reshape(6, 4)
+    logits = x @ W.T + b
+    error = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) - np.eye(2)[y[rows]]) / 6
+    np.testing.assert_allclose(fitted.module_[1].weight.detach(), W - 0.5 * error.T @ x, rtol=1e-12)
+    np.testing.assert_allclose(fitted.module_[1].bias.detach(), b - 0.5 * error.sum(axis=0), rtol=1e-12)
+
+
+def test_sampling_is_repeatable_and_without_weights_no_different(spots):
+    images, codes = spots()
+    weights = np.random.default_rng(0).random(48)
+    fits = [
+        model(max_epochs=2, weighting="sampling", random_state=seed).fit(images, codes, sample_weight=weights)
+        for seed in (0, 0, 1)
+    ]
+    first, again, other = (fitted.predict_proba(images) for fitted in fits)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    plain = [model(max_epochs=2, weighting=weighting).fit(images, codes) for weighting in ("loss", "sampling")]
+    np.testing.assert_array_equal(*(fitted.predict_proba(images) for fitted in plain))
+
+
+def test_the_loss_of_held_out_rows_is_weighted_under_sampling_too(spots):
+    images, codes = spots(n=60)
+    weights = np.random.default_rng(1).random(60) * 5
+    options = {"max_epochs": 1, "early_stopping": True, "validation_fraction": 0.3, "lr": 1e-12}
+    losses = [
+        model(weighting=weighting, **options).fit(images, codes, sample_weight=weights).history_["valid_loss"][0]
+        for weighting in ("loss", "sampling")
+    ]
+    # at such a learning rate both are the loss of the initial network
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    unweighted = model(**options).fit(images, codes).history_["valid_loss"][0]
+    assert abs(losses[0] - unweighted) > 1e-4
+
+
 def test_rows_of_weight_zero_are_absent(spots):
     images, codes = spots()
     codes[5] = 2  # the only member of its class

@@ -212,7 +212,7 @@ def test_without_overlap_it_says_where_and_what_to_do():
         ({"exact": ["sex"]}, "names covariates, but there are none"),
         ({"groups": [1, 2, 3]}, "groups has 3 rows"),
         ({"sample_weight": [1, 1, -1, 1]}, "sample_weight: row 2 has -1"),
-        ({"sample_weight": [0, 0, 0, 0]}, "sample_weight is 0 in all rows"),
+        ({"sample_weight": [0, 0, 0, 0]}, "sample_weight is zero in all rows"),
         ({"method": "other"}, "'method' parameter"),
     ],
 )
