@@ -36,7 +36,7 @@ def adjusted_columns(covariates, label):
     return pd.DataFrame(columns) if columns else None
 
 
-def weigh(codes, *, adjusted, patients):
+def weigh(codes, *, adjusted, patients, on_empty="raise"):
     """Weigh rows so that covariates do not tell the acquisition.
 
     Parameters
@@ -47,6 +47,8 @@ def weigh(codes, *, adjusted, patients):
         What :func:`adjusted_columns` gives.
     patients : ndarray of int of shape (n,) or None
         Patients.
+    on_empty : {"raise", "drop"}, default="raise"
+        What to do where acquisitions do not overlap.
 
     Returns
     -------
@@ -55,7 +57,37 @@ def weigh(codes, *, adjusted, patients):
     """
     if adjusted is None:
         return None
-    return acquisition_weights(codes, covariates=adjusted, target="covariates", method="overlap", groups=patients)
+    return acquisition_weights(
+        codes, covariates=adjusted, target="covariates", method="overlap", groups=patients, on_empty=on_empty
+    )
+
+
+def weigh_permuted(codes, *, adjusted, patients):
+    """Weigh rows for permuted acquisitions, which by chance may not overlap where the true ones do.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n,)
+        Permuted acquisitions.
+    adjusted : DataFrame or None
+        What :func:`adjusted_columns` gives.
+    patients : ndarray of int of shape (n,) or None
+        Patients.
+
+    Returns
+    -------
+    ndarray of shape (n,) or None
+        As :func:`weigh`. Rows without counterparts get the weight 0; where even that is not possible there are no
+        weights, and covariates tell the permuted acquisition: its area is too large rather than too small.
+    """
+    try:
+        return weigh(codes, adjusted=adjusted, patients=patients)
+    except ValueError:
+        pass
+    try:
+        return weigh(codes, adjusted=adjusted, patients=patients, on_empty="drop")
+    except ValueError:
+        return None
 
 
 def acquisition_probabilities(codes, adjusted, patients):

@@ -16,7 +16,7 @@ from ..images import cache_bunch
 from ..metrics import holm_correction
 from ..neural._inputs import check_images
 from ..preprocessing import AcquisitionFeatures
-from ._acquisition_balance import acquisition_probabilities, adjusted_columns, weigh
+from ._acquisition_balance import acquisition_probabilities, adjusted_columns, weigh, weigh_permuted
 from ._acquisition_linear import cross_fit, fit_linear, null_areas, permutation_pvalue
 from ._acquisition_network import cross_fit_network, default_network
 from ._acquisition_null import PatientPermutations, warn_if_few
@@ -50,7 +50,7 @@ class AcquisitionProbe(ClassifierMixin, BaseEstimator):
         with Adam and random flips (:class:`~sklearn_shortcuts.neural.ManufacturerCNN`), for signals
         :class:`~sklearn_shortcuts.neural.ECGResNet`. It is cloned, never fitted itself.
     method : {"fast", "network", "both"}, default="fast"
-        Logistic regression on ``features``, which takes seconds, a network, or both.
+        Logistic regression on ``features``, which takes seconds to a minute, a network, or both.
     features : transformer, default=None
         Makes one row of numbers of each image for the fast probe, without looking at the acquisition; None means
         :class:`~sklearn_shortcuts.preprocessing.AcquisitionFeatures`. A network trained on something else will do too.
@@ -267,8 +267,7 @@ class AcquisitionProbe(ClassifierMixin, BaseEstimator):
         folds = make_folds(self.cv, target.positive, target.codes, patients, target.label_names, seed)
         self.classes_, self.fold_ = target.classes, folds.number
         adjusted = adjusted_columns(covariates, label if self.adjust_for_target else None)
-        weighting = partial(weigh, adjusted=adjusted, patients=patients)
-        self.weights_ = weighting(target.codes)
+        self.weights_ = weigh(target.codes, adjusted=adjusted, patients=patients)
         profile = _profile(target.codes, folds)
         units = np.arange(len(bunch)) if patients is None else patients
         ratings = Ratings(target, folds, patients, self.weights_, self.confidence_level, seed)
@@ -280,6 +279,7 @@ class AcquisitionProbe(ClassifierMixin, BaseEstimator):
             permutations = PatientPermutations(profile, units, likely)
             warn_if_few(permutations, 1 - self.confidence_level)
             with threadpool_limits(1, user_api="blas"):  # threads cost more than they save on matrices this small
+                weighting = partial(weigh_permuted, adjusted=adjusted, patients=patients)
                 probabilities["fast"], pvalues["fast"] = self._probe_fast(
                     bunch, ratings, profile, permutations, weighting, seed
                 )

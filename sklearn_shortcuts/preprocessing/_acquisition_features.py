@@ -13,7 +13,7 @@ from ..images._array_rows import bunch_of_arrays
 from . import _feature_families as formulas
 from ._masking import check_finite
 
-FAMILIES = ("geometry", "intensity", "noise", "frequency", "content")
+FAMILIES = ("file", "geometry", "intensity", "noise", "frequency", "content")
 _SAMPLED_ROWS = 256  # from which the value range is learned
 # Columns under which studies keep the size and depth of the original file, without separators.
 _FILE_COLUMNS = frozenset(
@@ -33,11 +33,13 @@ class AcquisitionFeatures(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    families : sequence of {"geometry", "intensity", "noise", "frequency", "content"}, default=None
+    families : sequence of {"file", "geometry", "intensity", "noise", "frequency", "content"}, default=None
         Which features; None means all of them.
 
-        - "geometry": mean and standard deviation of the outermost line of pixels on each side, width of a constant
-          frame, and the size and bit depth of the original file where the metadata has them;
+        - "file": size and bit depth of the original file, where the metadata has them. A network that is shown resized
+          images sees no more of them than resizing leaves;
+        - "geometry": mean and standard deviation of the outermost line of pixels on each side, and width of a constant
+          frame;
         - "intensity": histogram, mean, standard deviation, skewness and extremes of the gray values per channel (of all
           channels together where there are more than four), and the number of different values;
         - "noise": standard deviation of second differences, in the whole image and where it is flat, and correlation
@@ -54,9 +56,8 @@ class AcquisitionFeatures(TransformerMixin, BaseEstimator):
     thumbnail_size : int, default=8
         Side of the thumbnail in cells; signals have the square of it in a line.
     metadata_columns : sequence of str, default=None
-        Numeric columns of a bunch's metadata that join the geometry, as logarithms. None takes those that are named
-        as image rows, columns, height with width, or bit depth usually are (none if ``families`` leaves out
-        "geometry").
+        Numeric columns of a bunch's metadata for the family "file", as logarithms. None takes those that are named as
+        image rows, columns, height with width, or bit depth usually are.
     use_masks : bool, default=True
         Divide the content into inside and outside where every row of a bunch comes with a mask.
     batch_size : int, default=64
@@ -159,6 +160,8 @@ class AcquisitionFeatures(TransformerMixin, BaseEstimator):
         self.uses_masks_ = bool(self.use_masks and "content" in wanted and len(bunch) and bunch.has_mask.all())
         self.value_range_ = self._learn_range(bunch)
         self._names = self._feature_names()
+        if not self._names:
+            raise ValueError("families=['file'] needs metadata columns with the size or depth of the files")
         self.families_ = np.array([name.split("__")[0] for name in self._names])
         self._metadata(bunch)  # refuses missing values
         return self
@@ -247,9 +250,9 @@ class AcquisitionFeatures(TransformerMixin, BaseEstimator):
         return bunch
 
     def _choose_columns(self, bunch):
-        if "geometry" not in self._families:
+        if "file" not in self._families:
             if self.metadata_columns is not None:
-                raise ValueError("metadata_columns belong to the family 'geometry', which families leaves out")
+                raise ValueError("metadata_columns belong to the family 'file', which families leaves out")
             return []
         columns = list(bunch.get("metadata").columns) if "metadata" in bunch.fields else []
         if self.metadata_columns is None:
@@ -310,7 +313,7 @@ class AcquisitionFeatures(TransformerMixin, BaseEstimator):
         return {family: own for family, own in names.items() if family.split("_")[0] in self._families}
 
     def _feature_names(self):
-        names = [f"geometry__{column}" for column in self.metadata_columns_]
+        names = [f"file__{column}" for column in self.metadata_columns_]
         return names + [f"{family}__{name}" for family, own in self._families_with_names().items() for name in own]
 
     def _measure(self, batch, first_row):
@@ -328,12 +331,12 @@ class AcquisitionFeatures(TransformerMixin, BaseEstimator):
                 parts.append(formulas.noise(images, self.value_range_, self.n_scales))
             elif family == "frequency":
                 parts.append(formulas.frequency(images, self.n_frequencies))
-            elif self.uses_masks_:
+            elif family == "content" and self.uses_masks_:
                 masks = np.asarray(batch.get("masks")).reshape(len(images), *shape[1:]) >= 0.5
                 parts += [formulas.content(images, self.thumbnail_size, inside) for inside in (masks, ~masks)]
-            else:
+            elif family == "content":
                 parts.append(formulas.content(images, self.thumbnail_size))
-        return np.concatenate(parts, axis=1)
+        return np.concatenate(parts, axis=1) if parts else np.empty((len(images), 0))
 
 
 def _with_height(image_shape):

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_shortcuts.audit import AcquisitionProbe
+from sklearn_shortcuts.audit._acquisition_balance import weigh, weigh_permuted
 from sklearn_shortcuts.audit._acquisition_tables import independence_pvalue
 from sklearn_shortcuts.datasets import apply_scanner, load_study, make_chest_phantoms, make_ecg
 from sklearn_shortcuts.images import ImageBunch
@@ -206,6 +207,23 @@ def test_the_label_can_be_adjusted_for():
     assert not numbers(adjust_for_target=True).fit(X, view, y=y).acquisition_told_
     with pytest.raises(ValueError, match="adjust_for_target needs the label"):
         numbers(adjust_for_target=True).fit(X, view)
+
+
+def test_a_rare_category_does_not_stop_the_permutations():
+    X, scanner = told(shift=2.0)
+    rare = np.full(120, "usual", dtype=object)
+    rare[[np.flatnonzero(scanner == name)[0] for name in ("GE", "Philips")]] = "rare"
+    probe = numbers().fit(X, scanner, covariates=pd.DataFrame({"protocol": rare}))
+    assert probe.acquisition_told_
+    assert np.isfinite(probe.null_).all()
+    permuted = rare == "rare"  # both rare rows in one acquisition
+    codes = np.where(permuted, 1, np.arange(120) % 2)
+    adjusted = pd.DataFrame({"protocol": rare})
+    with pytest.raises(ValueError, match="no overlap"):
+        weigh(codes, adjusted=adjusted, patients=None)
+    assert ((weigh_permuted(codes, adjusted=adjusted, patients=None) == 0) == permuted).all()
+    told_apart = pd.DataFrame({"place": np.where(codes == 1, "here", "there")})
+    assert weigh_permuted(codes, adjusted=told_apart, patients=None) is None
 
 
 def test_covariates_that_tell_the_scanner():

@@ -144,9 +144,12 @@ def test_frames_are_measured():
 def test_size_and_depth_of_the_file():
     metadata = pd.DataFrame({"Rows": [512, 1024], "BitsStored": [12, 16], "height": [170.0, 180.0], "age": [3, 4]})
     X = ImageBunch(white(shape=(2, 16, 16)), metadata=metadata)
-    features = AcquisitionFeatures(families=["geometry"]).fit(X)
+    features = AcquisitionFeatures(families=["file", "noise"]).fit(X)
     assert features.metadata_columns_ == ["Rows", "BitsStored"]  # a height without a width is a patient's
     np.testing.assert_allclose(features.transform(X)[:, :2], np.log2(metadata[["Rows", "BitsStored"]]))
+    assert features.families_[:3].tolist() == ["file", "file", "noise"]
+    with pytest.raises(ValueError, match="needs metadata columns"):
+        AcquisitionFeatures(families=["file"]).fit(X.with_fields(metadata=metadata[["age"]]))
     sized = X.with_fields(metadata=metadata.assign(width=[200, 300]))
     assert AcquisitionFeatures().fit(sized).metadata_columns_ == ["Rows", "BitsStored", "height", "width"]
     with pytest.raises(ValueError, match="'Rows': row 1 has nan"):
