@@ -44,7 +44,7 @@ def measure(n_patients, images_per_patient, seed):
         images_per_patient=images_per_patient,
         random_state=seed,
     )
-    features = AcquisitionFeatures(use_masks=False).fit_transform(study)
+    features = AcquisitionFeatures(use_masks=False, thumbnail_size=4).fit_transform(study)
     return features, np.asarray(study.groups), study.metadata["age"].to_numpy()
 
 
@@ -58,7 +58,7 @@ def run(kind, pool, seed, n_permutations):
     of_patient, first = np.unique(patients[rows], return_inverse=True)[1], np.arange(0, len(rows), n_images)
     chance = np.full(n_patients, 0.5)
     if kind in (AGE, NO_AGE):
-        chance = expit((age[rows][first] - 30) / 20)
+        chance = expit((age[rows][first] - 30) / 30)
     scanner = np.array(["Siemens", "GE"])[(rng.random(n_patients) < chance).astype(int)][of_patient]
     probe = AcquisitionProbe(
         make_pipeline(StandardScaler(), LogisticRegression(C=0.1)),
@@ -141,10 +141,12 @@ def main():
         n_runs, n_permutations, n_images, n_seeds, n_pool = min(n_runs, 10), 19, 200, 1, 240
     started = time.perf_counter()
     pools = {1: measure(n_pool, 1, seed=0), 4: measure(n_pool // 4, 4, seed=1)}
-    plan = [(kind, seed) for kind in (ONE, FOUR, NETWORK) for seed in range(n_runs)]
-    plan += [(kind, seed) for kind in (AGE, NO_AGE) for seed in range(max(n_runs // (2 if kind == AGE else 4), 5))]
-    parallel = Parallel(n_jobs=options.jobs, verbose=1)
-    records = parallel(delayed(run)(kind, pools[SIZES[kind][1]], seed, n_permutations) for kind, seed in plan)
+    parallel, records = Parallel(n_jobs=options.jobs), []
+    for kind, share in {ONE: 1, FOUR: 1, NETWORK: 1, AGE: 2, NO_AGE: 4}.items():
+        seeds = range(max(n_runs // share, 5))
+        records += parallel(delayed(run)(kind, pools[SIZES[kind][1]], seed, n_permutations) for seed in seeds)
+        called = np.sum([record["pvalue"] <= 0.05 for record in records if record["study"] == kind])
+        print(f"{time.perf_counter() - started:6.0f} s  {kind}: called in {called} of {len(seeds)}", flush=True)
     scanners = pd.DataFrame(parallel(delayed(tell_scanners)(seed, n_images, n_permutations) for seed in range(n_seeds)))
     table = pd.DataFrame(records)
     options.folder.mkdir(parents=True, exist_ok=True)
