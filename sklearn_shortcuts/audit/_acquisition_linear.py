@@ -88,8 +88,12 @@ def cross_fit(features, codes, weights, n_classes, train, test):
         own = None if weights is None else weights[rows]
         if own is not None:
             rows, own = rows[own > 0], own[own > 0]
-        model = fit_linear(features[rows], codes[rows], own)
         probabilities[tested] = 0.0
+        present = np.unique(codes[rows])
+        if len(present) < 2:  # permutations of few patients with rows of several acquisitions may come to that
+            probabilities[tested, present[0]] = 1.0
+            continue
+        model = fit_linear(features[rows], codes[rows], own)
         rows = np.flatnonzero(tested)
         probabilities[np.ix_(rows, model.classes_)] = model.predict_proba(features[rows])
     return probabilities

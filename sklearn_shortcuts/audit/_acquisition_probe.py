@@ -229,7 +229,8 @@ class AcquisitionProbe(ClassifierMixin, BaseEstimator):
         acquisition : array-like of shape (n,) or str
             Scanner, hospital, view or age band of every row, or the name of a field or metadata column of the bunch.
         y : array-like of shape (n,) or (n, n_labels) or str, default=None
-            Label, or the name of a field or metadata column. None takes the bunch's field ``target``, if it has one.
+            Label, or the name of a field or metadata column. None takes the bunch's field ``target``, if it has one;
+            ``X.with_fields(target=None)`` has none.
         groups : array-like of shape (n,), default=None
             Patient of every row; by default the bunch's field. Folds, permutations and intervals keep patients
             together.

@@ -105,7 +105,13 @@ def read_label(y, bunch, estimator_name):
     if y is None:
         if "target" not in bunch.fields:
             return None
-        y = bunch.get("target")
+        try:
+            return make_target(bunch.get("target"), estimator_name)
+        except ValueError as error:
+            raise ValueError(
+                f"the field 'target' of the rows cannot be compared with the acquisition: {error}; give y, or leave "
+                "the field out by with_fields(target=None)"
+            ) from error
     target = make_target(named_column(y, bunch, "y"), estimator_name)
     if len(target.y) != len(bunch):
         raise ValueError(f"y has {len(target.y)} rows, but X has {len(bunch)}")

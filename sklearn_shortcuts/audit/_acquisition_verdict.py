@@ -1,5 +1,7 @@
 """From the tables of an acquisition probe to one sentence: can the acquisition be told, by what, and does it matter?"""
 
+import math
+
 
 def judge(scores, evidence, association, risk, *, confidence_level, is_balanced):
     """Decide whether the acquisition can be told, and whether it goes with the label.
@@ -70,7 +72,7 @@ def _tied_part(association, risk, told, tied, confidence_level):
         return f", although it goes with the label{which} {strength}; a network may still see what the probe does not"
     chance = risk.loc[worst]
     predicted = ""
-    if chance["auc"] == chance["auc"]:
+    if not math.isnan(chance["auc"]):
         predicted = (
             f", which the predicted acquisition alone predicts with an AUC of {chance['auc']:.2f} (interval "
             f"{chance['low']:.2f} to {chance['high']:.2f})"

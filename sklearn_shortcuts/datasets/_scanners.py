@@ -51,7 +51,7 @@ def apply_scanner(X, scanner, settings, *, value_range=None, random_state=None):
         - ``border_value``: its gray value (0).
     value_range : tuple of float, default=None
         Black and white. By default the range of the data type for uint8 and uint16, and (0, 1) for floating point;
-        other data types need it. Values are limited to it.
+        other data types need it. What scanners make of the images is limited to it.
     random_state : int, RandomState instance, Generator or None, default=None
         Decides the noise.
 
@@ -64,7 +64,8 @@ def apply_scanner(X, scanner, settings, *, value_range=None, random_state=None):
     Raises
     ------
     ValueError
-        If a scanner or setting is not known, a setting is out of its range, or lengths differ.
+        If a scanner or setting is not known, a setting is out of its range, lengths differ, or images have values
+        outside the value range; of lazy rows the last is told when they are read.
 
     See Also
     --------
@@ -145,6 +146,11 @@ class _Scanners:
         span = self.white - self.black
         taken = np.empty_like(images)
         for place, row in enumerate(rows):
+            if not ((images[place] >= self.black) & (images[place] <= self.white)).all():
+                raise ValueError(
+                    f"X: row {row} has values from {images[place].min()} to {images[place].max()}, outside the value "
+                    f"range from {self.black} to {self.white}; give the range as value_range=(black, white)"
+                )
             gray = ((images[place] - self.black) / span).astype(np.float32)
             planes = gray.reshape(-1, *gray.shape[-2:])
             shown = self.models[row].take(planes, generator(self.seed, int(row))).reshape(gray.shape)

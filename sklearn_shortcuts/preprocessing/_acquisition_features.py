@@ -68,7 +68,7 @@ class AcquisitionFeatures(TransformerMixin, BaseEstimator):
     families_ : ndarray of str of shape (n_features_out,)
         Family of each feature.
     value_range_ : tuple of float
-        From the lowest 0.5 % to the highest 0.5 % of the gray values of the rows in ``fit``.
+        Lowest percentile 0.5 and highest percentile 99.5 of the gray values of (up to 256 of) the rows in ``fit``.
     metadata_columns_ : list of str
         Columns that are used.
     uses_masks_ : bool

@@ -402,6 +402,8 @@ def test_bad_company():
     refuse("values without names", covariates=np.arange(120))
     refuse("y has 60 rows, but X has 120", y=np.arange(60) % 2)
     refuse("groups", groups=np.arange(60))
+    constant = ImageBunch(told()[0][:, None, None], target=np.zeros(120, int))
+    refuse("field 'target' of the rows cannot be compared.*only one class.*with_fields", X=constant)
     refuse("Input y contains NaN: row 1 has no class", y=np.r_[0, np.nan, np.arange(118) % 2])
     with pytest.raises(ValueError, match="features must be a table with one row per image"):
         numbers(features=FunctionTransformer(np.ravel)).fit(*told())

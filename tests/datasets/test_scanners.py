@@ -97,6 +97,10 @@ def test_bad_settings(settings, message):
 
 
 def test_bad_rows():
+    bright = flat()
+    bright[2, 0, 0] = 40
+    with pytest.raises(ValueError, match=r"row 2 has values from .* outside the value range"):
+        one(bright)
     with pytest.raises(ValueError, match="scanner has 3 rows, but X has 4"):
         apply_scanner(flat(), ["a"] * 3, {"a": {}})
     with pytest.raises(ValueError, match="no metadata column or field 'site'"):
