@@ -9,6 +9,8 @@ from .images import ImageBunch
 # The networks bring torch along, which takes seconds to import: these names are looked up when they are asked for.
 _HOMES = {
     "AcquisitionBalancer": "preprocessing",
+    "AcquisitionProbe": "audit",
+    "AcquisitionProbeDisplay": "audit",
     "ArtifactInjector": "datasets",
     "BAMHardSampleMiner": "mitigation",
     "ExplanationRegularizedClassifier": "mitigation",

@@ -5,7 +5,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from sklearn_shortcuts.audit import RegionSensitivity
+from sklearn_shortcuts.audit import AcquisitionProbe, RegionSensitivity
 from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.mitigation import (
@@ -20,6 +20,7 @@ from sklearn_shortcuts.mitigation import (
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
 from sklearn_shortcuts.preprocessing import (
     AcquisitionBalancer,
+    AcquisitionFeatures,
     AcquisitionResampler,
     ComBat,
     HistogramMatcher,
@@ -180,6 +181,13 @@ def instances():
             )
         ],
         "ImageLoader": [ImageLoader()],
+        "AcquisitionFeatures": [AcquisitionFeatures()],
+        "AcquisitionProbe": [
+            AcquisitionProbe(features=Flatten(), cv=2, n_permutations=4, random_state=0),
+            AcquisitionProbe(
+                make_pipeline(Flatten(), LogisticRegression()), method="network", cv=2, n_permutations=4, random_state=0
+            ),
+        ],
     }
 
 
@@ -199,6 +207,11 @@ def expected_failures(estimator):
             "check_sample_weight_equivalence_on_dense_data": (
                 "weights and repetitions agree to the rounding of float32, 1e-6, where the check wants 1e-7"
             )
+        }
+    if isinstance(estimator, AcquisitionProbe):
+        return {
+            "check_fit_score_takes_y": "the second argument of fit is called acquisition, since y is the label",
+            "check_fit2d_1feature": "its data have three rows of a class, of which two folds need four",
         }
     if isinstance(estimator, LastLayerRetraining):
         return {

@@ -1,6 +1,9 @@
 """Is there a shortcut, where, and in which rows?"""
 
+from ._acquisition_display import AcquisitionProbeDisplay
+from ._acquisition_probe import AcquisitionProbe
 from ._balance_display import BalanceDisplay
+from ._cross_acquisition import CrossAcquisition, cross_acquisition_matrix
 from ._enrichment import enrichment_table
 from ._hard_sample_display import HardSampleDisplay
 from ._model_comparison import ModelComparison, compare_models
@@ -9,12 +12,16 @@ from ._region_display import RegionSensitivityDisplay
 from ._region_sensitivity import RegionSensitivity
 
 __all__ = [
+    "AcquisitionProbe",
+    "AcquisitionProbeDisplay",
     "BalanceDisplay",
+    "CrossAcquisition",
     "HardSampleDisplay",
     "ModelComparison",
     "ModelComparisonDisplay",
     "RegionSensitivity",
     "RegionSensitivityDisplay",
     "compare_models",
+    "cross_acquisition_matrix",
     "enrichment_table",
 ]

@@ -8,7 +8,8 @@ from scipy.stats import norm
 
 from ..metrics._auc_interval import _bootstrap
 from ..metrics._delong import AUCComponents
-from ..metrics._inputs import check_scores
+from ..metrics._inputs import check_groups, check_scores
+from ..metrics._macro_auc import MacroComponents
 
 _ZERO = 1e-13  # a standard error below this is rounding
 
@@ -30,9 +31,9 @@ class FoldAUC:
 
     Parameters
     ----------
-    positive : ndarray of bool of shape (n,)
-        Rows of the positive class.
-    scores : ndarray of shape (n, k)
+    positive : ndarray of bool of shape (n,) or (n, n_classes)
+        Rows of the positive class, or of every class, whose areas against the rest then are averaged.
+    scores : ndarray of shape (n, k) or (n, k, n_classes)
         One column per cell.
     fold : ndarray of int of shape (n,)
         Fold in which a row is tested; -1 for rows that never are.
@@ -46,6 +47,8 @@ class FoldAUC:
         Bootstrap samples of patients that replace the DeLong covariances; 0 for none.
     random_state : int, default=None
         Decides the bootstrap samples.
+    weights : ndarray of shape (n,), default=None
+        Weights of the rows; not for the bootstrap, nor are several classes.
 
     Attributes
     ----------
@@ -66,14 +69,20 @@ class FoldAUC:
         reciprocal=True,
         n_resamples=0,
         random_state=None,
+        weights=None,
     ):
         n_folds = int(fold.max()) + 1
         aucs, covariances, replicates, self._pairs, self._log_separation = [], [], [], 0, 0.0
         for number in range(n_folds):
             rows = fold == number
             own_groups = None if groups is None else groups[rows]
-            checked = check_scores(positive[rows], scores[rows], own_groups)
-            components = AUCComponents(*checked)
+            own_weights = None if weights is None else weights[rows]
+            if positive.ndim == 1:
+                checked = check_scores(positive[rows], scores[rows], own_groups)
+                components = AUCComponents(*checked, own_weights)
+            else:
+                index = check_groups(own_groups, int(rows.sum()))
+                components = MacroComponents(positive[rows], scores[rows], index, own_weights)
             aucs.append(components.auc)
             covariances.append(components.covariance())
             self._pairs += components.n_disjoint_pairs()

@@ -74,7 +74,7 @@ def decoded_rows(bunch, folder, n_workers):
     ValueError
         If an image has values that are not finite.
     """
-    if not (n_workers == 1 and _in_memory(bunch.images) and _in_memory(bunch.masks)):
+    if not (n_workers == 1 and in_memory(bunch.images) and in_memory(bunch.masks)):
         bunch = cache_bunch(bunch, folder)
     _require_finite(bunch)
     return bunch
@@ -89,7 +89,8 @@ def _require_finite(bunch):
         check_finite(images, np.arange(start, start + len(images)))
 
 
-def _in_memory(source):
+def in_memory(source):
+    """Tell whether rows are arrays or mapped files, which need not be decoded."""
     while isinstance(source, RowView):
         source = source.source
     return isinstance(source, (np.ndarray, MemmapRows))

@@ -13,11 +13,13 @@ from ._padchest import load_padchest
 from ._patient_split import check_no_patient_overlap, split_by_patient
 from ._phantoms import make_chest_phantoms
 from ._ptbxl import load_ptbxl
+from ._scanners import apply_scanner
 from ._siim_acr import load_siim_acr
 from ._study import load_study
 
 __all__ = [
     "ArtifactInjector",
+    "apply_scanner",
     "check_no_patient_overlap",
     "load_chaksu",
     "load_chexpert",

@@ -55,6 +55,8 @@ class AUCComponents:
         One column per classifier.
     group_index : ndarray of int of shape (n,)
         Which rows belong together.
+    weights : ndarray of shape (n,), default=None
+        Weights of the rows, from 0 on, taken as fixed; by default all are 1.
 
     Attributes
     ----------
@@ -66,17 +68,28 @@ class AUCComponents:
         Groups with a positive row, with a negative row, and in all.
     """
 
-    def __init__(self, positive, scores, group_index):
-        m, n = int(positive.sum()), int((~positive).sum())
-        # Average ranks count ties as one half. The share of negatives below a positive is its rank among all rows
-        # minus its rank among the positives.
-        overall = rankdata(scores, axis=0)
-        above = (overall[positive] - rankdata(scores[positive], axis=0)) / n
-        below = 1 - (overall[~positive] - rankdata(scores[~positive], axis=0)) / m
-        self.auc = above.mean(axis=0)
+    def __init__(self, positive, scores, group_index, weights=None):
         self.n_groups = int(group_index.max()) + 1
-        self._above = _sum_by(group_index[positive], above - self.auc, self.n_groups) / m
-        self._below = _sum_by(group_index[~positive], below - self.auc, self.n_groups) / n
+        if weights is None:
+            m, n = int(positive.sum()), int((~positive).sum())
+            # Average ranks count ties as one half. The share of negatives below a positive is its rank among all rows
+            # minus its rank among the positives.
+            overall = rankdata(scores, axis=0)
+            above = (overall[positive] - rankdata(scores[positive], axis=0)) / n
+            below = 1 - (overall[~positive] - rankdata(scores[~positive], axis=0)) / m
+            self.auc = above.mean(axis=0)
+            self._above = _sum_by(group_index[positive], above - self.auc, self.n_groups) / m
+            self._below = _sum_by(group_index[~positive], below - self.auc, self.n_groups) / n
+        else:
+            counted = weights > 0
+            positive, scores, group_index = positive[counted], scores[counted], group_index[counted]
+            weights = weights[counted, None]
+            own, other = weights[positive] / weights[positive].sum(), weights[~positive] / weights[~positive].sum()
+            above = _weighted_share_below(scores[positive], scores[~positive], other[:, 0])
+            below = 1 - _weighted_share_below(scores[~positive], scores[positive], own[:, 0])
+            self.auc = (own * above).sum(axis=0)
+            self._above = _sum_by(group_index[positive], own * (above - self.auc), self.n_groups)
+            self._below = _sum_by(group_index[~positive], other * (below - self.auc), self.n_groups)
         self.has_positive = np.bincount(group_index[positive], minlength=self.n_groups) > 0
         self.has_negative = np.bincount(group_index[~positive], minlength=self.n_groups) > 0
         self.n_groups_positive = int(self.has_positive.sum())
@@ -284,6 +297,17 @@ def delong_roc_test(
         pvalue=pvalue,
         interval=_difference_interval(difference, standard_error, alternative, confidence_level),
     )
+
+
+def _weighted_share_below(scores, others, weights):
+    """Weighted share of the others that lie below each score, ties counting one half, column by column."""
+    shares = np.empty(scores.shape)
+    for column, (own, compared) in enumerate(zip(scores.T, others.T)):
+        order = np.argsort(compared, kind="stable")
+        total = np.concatenate([[0.0], np.cumsum(weights[order])])
+        places = [np.searchsorted(compared[order], own, side=side) for side in ("left", "right")]
+        shares[:, column] = (total[places[0]] + total[places[1]]) / 2
+    return shares
 
 
 def _sum_by(index, values, n_groups):

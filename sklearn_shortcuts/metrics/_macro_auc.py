@@ -90,5 +90,47 @@ class MacroAUC:
         return difference, max(difference - reach, -1.0), min(difference + reach, 1.0), pvalue
 
 
+class MacroComponents:
+    """Averages over the classes of the areas of each class against the rest, as sums over independent units.
+
+    Has what :class:`AUCComponents` has of one class.
+
+    Parameters
+    ----------
+    answers : ndarray of bool of shape (n, n_classes)
+        Which rows are of which class.
+    scores : ndarray of shape (n, k, n_classes)
+        Scores of every model.
+    group_index : ndarray of int of shape (n,)
+        Which rows belong together.
+    weights : ndarray of shape (n,), default=None
+        Weights of the rows.
+
+    Attributes
+    ----------
+    auc : ndarray of shape (k,)
+        Averages.
+    n_groups_positive, n_groups_negative : int
+        Groups with a row of the class that the fewest have, and with a row of another.
+    """
+
+    def __init__(self, answers, scores, group_index, weights=None):
+        self._components = [
+            AUCComponents(column, scores[:, :, number], group_index, weights) for number, column in enumerate(answers.T)
+        ]
+        self.auc = np.mean([components.auc for components in self._components], axis=0)
+        rarest = min(self._components, key=lambda components: components.n_groups_positive)
+        self.n_groups_positive, self.n_groups_negative = rarest.n_groups_positive, rarest.n_groups_negative
+
+    def covariance(self):
+        """Give the covariance matrix of the averages: each group's influence is averaged before it is squared."""
+        influence = np.mean([components.influence for components in self._components], axis=0)
+        return influence.T @ influence * len(influence) / (len(influence) - 1)
+
+    def n_disjoint_pairs(self):
+        """Count the pairs of a positive and a negative row that can be formed when each group is used once."""
+        return min(components.n_disjoint_pairs() for components in self._components)
+
+
 def _root(variance):
     return math.sqrt(max(variance, 0.0))

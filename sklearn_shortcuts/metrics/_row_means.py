@@ -20,6 +20,8 @@ class RowMeans:
         One column per score, all finite.
     groups : array-like of shape (n,), default=None
         Patient of every row; by default each row is its own.
+    weights : ndarray of shape (n,), default=None
+        Weights of the rows, from 0 on; by default all are 1.
 
     Attributes
     ----------
@@ -29,14 +31,20 @@ class RowMeans:
         Number of patients.
     """
 
-    def __init__(self, scores, groups=None):
-        self.mean = scores.mean(axis=0)
+    def __init__(self, scores, groups=None, weights=None):
+        if weights is not None:
+            counted = weights > 0
+            scores, weights = scores[counted], weights[counted]
+            groups = None if groups is None else np.asarray(groups)[counted]
+        self.mean = np.average(scores, axis=0, weights=weights)
+        counts = np.ones(len(scores)) if weights is None else weights
+        weighted = scores if weights is None else scores * weights[:, None]
         if groups is None:
-            self._sums, self._counts = scores, np.ones(len(scores))
+            self._sums, self._counts = weighted, counts
         else:
             index = check_groups(groups, len(scores))
-            self._sums = np.stack([np.bincount(index, column) for column in scores.T], axis=1)
-            self._counts = np.bincount(index).astype(np.float64)
+            self._sums = np.stack([np.bincount(index, column) for column in weighted.T], axis=1)
+            self._counts = np.bincount(index, counts)
         self.n_groups = len(self._counts)
         self._is_extreme = [bool(np.isin(column, value).all()) for value in (0, 1) for column in scores.T]
 

@@ -1,6 +1,7 @@
 """Transformers on volumes, images and embeddings: what of them a classifier may see, and how much each row counts."""
 
 from ._acquisition_balancer import AcquisitionBalancer
+from ._acquisition_features import AcquisitionFeatures
 from ._acquisition_resampler import AcquisitionResampler
 from ._acquisition_weights import acquisition_weights
 from ._balance_table import balance_table
@@ -12,6 +13,7 @@ from ._slice_sampler import SliceSampler
 
 __all__ = [
     "AcquisitionBalancer",
+    "AcquisitionFeatures",
     "AcquisitionResampler",
     "ComBat",
     "HistogramMatcher",

@@ -157,3 +157,51 @@ def test_logit_scale(two_models):
     mean = areas.mean[0]
     assert logit(mean) - logit(low) == pytest.approx(logit(high) - logit(mean))
     assert expit(logit(low)) == pytest.approx(low)
+
+
+def test_whole_weights_are_repetitions():
+    """A row of weight three is three rows of one patient, in areas and their variances."""
+    rng = np.random.default_rng(0)
+    positive, fold, patients = np.arange(90) % 3 == 0, np.repeat([0, 1, 2], 30), np.repeat(np.arange(45), 2)
+    scores = np.round(positive[:, None] * [1.5, 0.7] + rng.normal(size=(90, 2)), 1)  # with ties
+    weights = rng.integers(0, 4, 90)
+    rows = np.repeat(np.arange(90), weights)
+    weighted = FoldAUC(positive, scores, fold, patients, weights=0.3 * weights)
+    repeated = FoldAUC(positive[rows], scores[rows], fold[rows], patients[rows])
+    np.testing.assert_allclose(weighted.fold_auc, repeated.fold_auc)
+    np.testing.assert_allclose(weighted.interval(0, 0.95), repeated.interval(0, 0.95), rtol=0.02)
+    assert weighted.difference_pvalue(0, 1) == pytest.approx(repeated.difference_pvalue(0, 1), rel=0.05)
+    tested = fold == 0
+    expected = roc_auc_score(positive[tested], scores[tested, 0], sample_weight=weights[tested])
+    assert weighted.fold_auc[0, 0] == pytest.approx(expected)
+
+
+def test_areas_of_several_classes():
+    rng = np.random.default_rng(0)
+    codes, fold = np.arange(120) % 3, np.repeat([0, 1], 60)
+    positive = np.eye(3, dtype=bool)[codes]
+    probabilities = rng.dirichlet(np.ones(3), size=(2, 120)) + 0.4 * positive
+    probabilities /= probabilities.sum(axis=2, keepdims=True)
+    areas = FoldAUC(positive, probabilities.transpose(1, 0, 2), fold, test_share=1.0)
+    for model, number in ((0, 0), (1, 1)):
+        rows = fold == number
+        expected = roc_auc_score(codes[rows], probabilities[model, rows], multi_class="ovr")
+        assert areas.fold_auc[number, model] == pytest.approx(expected)
+    # The spread of the averages over new studies of the same kind.
+    means = []
+    for seed in range(300):
+        drawn = np.random.default_rng(seed).dirichlet(np.ones(3), size=120) + 0.4 * positive
+        drawn /= drawn.sum(axis=1, keepdims=True)
+        means.append(FoldAUC(positive, drawn[:, None], fold, reciprocal=False).mean[0])
+    independent = FoldAUC(positive, probabilities.transpose(1, 0, 2), fold, reciprocal=False)
+    assert independent.standard_error(0) == pytest.approx(np.std(means), rel=0.25)
+    # Two classes are one, but for the factor that does away with the bias of each class's own variance.
+    two = FoldAUC(np.stack([codes != 0, codes == 0], axis=1), _both(probabilities), fold)
+    one = FoldAUC(codes == 0, probabilities[:, :, 0].T, fold)
+    np.testing.assert_allclose(two.fold_auc, one.fold_auc)
+    np.testing.assert_allclose(two.interval(0, 0.95), one.interval(0, 0.95), rtol=0.02)
+
+
+def _both(probabilities):
+    first = probabilities[:, :, 0].T
+    return np.stack([1 - first, first], axis=2)

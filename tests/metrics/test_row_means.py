@@ -98,3 +98,15 @@ def test_pvalues_are_uniform_where_models_are_alike():
         error = np.sqrt(level * (1 - level) / 500)
         # Sums of whole numbers tie, which makes the test a little conservative.
         assert 0.9 * level - 3 * error < np.mean(np.array(pvalues) <= level) < level + 3 * error
+
+
+def test_whole_weights_are_repetitions():
+    rng = np.random.default_rng(0)
+    groups, scores, weights = rng.integers(0, 15, 60), rng.random((60, 2)), rng.integers(0, 4, 60)
+    rows = np.repeat(np.arange(60), weights)
+    weighted, repeated = RowMeans(scores, groups, weights), RowMeans(scores[rows], groups[rows])
+    np.testing.assert_allclose(weighted.mean, repeated.mean)
+    np.testing.assert_allclose(weighted.intervals(0.9, 500, 0), repeated.intervals(0.9, 500, 0))
+    alone = RowMeans(scores, None, weights)
+    assert alone.n_groups == (weights > 0).sum()
+    np.testing.assert_allclose(alone.mean, np.average(scores, axis=0, weights=weights))
