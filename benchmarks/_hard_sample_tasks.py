@@ -14,22 +14,28 @@ from sklearn_shortcuts.neural import ModuleSpec, NeuralImageClassifier, SmallCNN
 
 
 class Perceptron(ModuleSpec):
-    """One hidden layer.
+    """Hidden layers of the same width.
 
     Parameters
     ----------
     width : int, default=64
-        Its units.
+        Units of a layer.
+    depth : int, default=1
+        Number of layers.
     """
 
     _n_axes = (3,)
 
-    def __init__(self, width=64):
+    def __init__(self, width=64, *, depth=1):
         self.width = width
+        self.depth = depth
 
     def _build(self, input_shape, n_outputs):
-        n_inputs = int(np.prod(input_shape))
-        return nn.Sequential(nn.Flatten(), nn.Linear(n_inputs, self.width), nn.ReLU(), nn.Linear(self.width, n_outputs))
+        layers, n_inputs = [nn.Flatten()], int(np.prod(input_shape))
+        for _ in range(self.depth):
+            layers += [nn.Linear(n_inputs, self.width), nn.ReLU()]
+            n_inputs = self.width
+        return nn.Sequential(*layers, nn.Linear(n_inputs, n_outputs))
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class Task:
         Weight of hard rows.
     amplification : float
         Of the rows' own logits.
+    stage_two_epochs : int
+        Epochs of the second training; 0 leaves it out.
     """
 
     train: Rows
@@ -82,17 +90,16 @@ class Task:
     network: NeuralImageClassifier
     upweight: float
     amplification: float = 0.6
+    stage_two_epochs: int = 20
 
 
-def gaussian_task(seed, *, agreement=0.95, flips=0.0, n_train=1000):
+def gaussian_task(seed, *, flips=0.0, n_train=1000):
     """Task G: a noisy sign and a clean shortcut among 30 columns of noise; with ``flips``, task L.
 
     Parameters
     ----------
     seed : int
         Decides everything.
-    agreement : float
-        Share of training rows that follow the shortcut.
     flips : float
         Share of training rows whose label is wrong.
     n_train : int
@@ -103,6 +110,34 @@ def gaussian_task(seed, *, agreement=0.95, flips=0.0, n_train=1000):
     Task
         The task.
     """
+    parts = _gaussian_rows(seed, n_train, agreement=0.95, noise=0.2, flips=flips)
+    return Task(*parts, _network(Perceptron(), seed), 50.0)
+
+
+def memorized_task(seed, *, agreement=0.9, noise=0.8, flips=0.0):
+    """Tasks W, WL, GL: a larger network learns all rows by heart; only the scores are of interest.
+
+    Parameters
+    ----------
+    seed : int
+        Decides everything.
+    agreement : float
+        Share of training rows that follow the shortcut.
+    noise : float
+        Standard deviation of the shortcut, which points 2 to either side.
+    flips : float
+        Share of training rows whose label is wrong.
+
+    Returns
+    -------
+    Task
+        The task.
+    """
+    parts = _gaussian_rows(seed, 1000, agreement=agreement, noise=noise, flips=flips)
+    return Task(*parts, _network(Perceptron(depth=2), seed, lr=0.1, batch_size=16), 20.0, 1.5, 0)
+
+
+def _gaussian_rows(seed, n_train, *, agreement, noise, flips):
     rng = np.random.default_rng(seed)
 
     def draw(n, agreement, flips=0.0):
@@ -110,11 +145,11 @@ def gaussian_task(seed, *, agreement=0.95, flips=0.0, n_train=1000):
         minority = rng.random(n) >= agreement
         X = rng.normal(size=(n, 32)).astype(np.float32)
         X[:, 0] = 2 * y - 1 + 1.2 * X[:, 0]
-        X[:, 1] = 2 * (2 * np.where(minority, 1 - y, y) - 1) + 0.2 * X[:, 1]
+        X[:, 1] = 2 * (2 * np.where(minority, 1 - y, y) - 1) + noise * X[:, 1]
         flipped = rng.random(n) < flips
         return _rows(X[:, None, None], np.where(flipped, 1 - y, y), minority, flipped=flipped)
 
-    return Task(draw(n_train, agreement, flips), draw(600, 0.5), draw(4000, 0.5), _network(Perceptron(), seed), 50.0)
+    return draw(n_train, agreement, flips), draw(600, 0.5), draw(4000, 0.5)
 
 
 def digits_task(seed):
@@ -161,7 +196,7 @@ def tube_task(seed, *, n_train=1200):
     Task
         The task.
     """
-    contrasts = (0.7, 0.5, 0.3, 0.15)
+    contrasts = (0.6, 0.4, 0.25, 0.12)
 
     def draw(n, part, prevalence):
         study = make_chest_phantoms(
@@ -169,7 +204,7 @@ def tube_task(seed, *, n_train=1200):
             size=32,
             sign_contrast=contrasts,
             class_balance=0.25,
-            shortcut={"drain": {"strength": 2.0, "scale": 1.5}},
+            shortcut={"drain": {"strength": 2.5, "scale": 1.5}},
             prevalence=prevalence,
             random_state=10 * seed + part,
         )
@@ -177,8 +212,9 @@ def tube_task(seed, *, n_train=1200):
         level = np.where(study.target == 1, np.abs(shown[:, None] - contrasts).argmin(axis=1), -1)
         return replace(_rows(np.asarray(study), study.target, study.artifact != study.target), level=level)
 
-    parts = draw(n_train, 0, {0: 0.05, 1: 0.9}), draw(400, 1, 0.5), draw(4000, 2, 0.5)
-    return Task(*parts, _network(SmallCNN(8, depth=2), seed, normalize="channel", lr=0.03), 20.0, 0.4)
+    parts = draw(n_train, 0, {0: 0.05, 1: 0.9}), draw(400, 1, 0.5), draw(3000, 2, 0.5)
+    network = _network(SmallCNN(8, depth=2), seed, normalize="channel")
+    return Task(*parts, network, 20.0, stage_two_epochs=30)
 
 
 def colors_task(seed):
