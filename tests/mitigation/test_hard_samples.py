@@ -6,11 +6,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_distances
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -19,6 +20,7 @@ from torch import nn
 
 from sklearn_shortcuts import ImageBunch
 from sklearn_shortcuts.images._sources import RowSource
+from sklearn_shortcuts.metrics import make_group_scorer, make_subgroups, subgroup_accuracy
 from sklearn_shortcuts.mitigation import BAMHardSampleMiner
 from sklearn_shortcuts.mitigation._hard_samples import ALL_SCORES, _largest
 from sklearn_shortcuts.neural import CrossEntropy, NeuralImageClassifier, SmallCNN
@@ -447,3 +449,75 @@ def test_bad_groups():
     groups[7] = np.nan
     with pytest.raises(ValueError, match="row 7 has no group"):
         quick(monitor="worst_class").fit(X, y, groups=groups)
+
+
+# -- searches by the worst subgroup ------------------------------------------------------------------------------------
+GRID = {"amplification": [0.2, 0.6], "upweight": [2, 20], "estimator__lr": [0.01, 0.03]}
+
+
+def of_patients(n=120):
+    X, y, against = draw(n, 0.8, 0)
+    return X, y, np.where(against, "against", "with"), np.arange(n) // 3
+
+
+@pytest.fixture(scope="module")
+def searched():
+    """By bunch, in one process."""
+    X, y, aligned, patients = of_patients()
+    bunch = ImageBunch(X[:, None, None], metadata=pd.DataFrame({"shortcut": aligned}), groups=patients)
+    search = GridSearchCV(
+        quick(monitor="worst_class"),
+        GRID,
+        scoring=make_group_scorer("shortcut"),
+        cv=GroupKFold(2),
+        error_score="raise",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some candidates learn too little
+        return bunch, search.fit(bunch, y, groups=patients)
+
+
+def same_search(one, two):
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(one.cv_results_[name], two.cv_results_[name])
+    assert one.best_params_ == two.best_params_
+    np.testing.assert_array_equal(one.best_estimator_.sample_scores_, two.best_estimator_.sample_scores_)
+    np.testing.assert_array_equal(one.best_estimator_.sample_weight_, two.best_estimator_.sample_weight_)
+
+
+def test_search_in_two_processes_and_by_memory_is_the_same(searched, tmp_path):
+    bunch, one = searched
+    _, y, _, patients = of_patients()
+    assert len(np.unique(one.cv_results_["mean_test_score"])) > 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        two = clone(one).set_params(n_jobs=2, estimator__memory=str(tmp_path)).fit(bunch, y, groups=patients)
+    same_search(one, two)
+    # The score is that of rows of other patients, in the worst subgroup.
+    train, test = next(GroupKFold(2).split(bunch, y, patients))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = clone(one.best_estimator_).fit(bunch[train], y[train])
+    held_out = again.sample_table_["held_out"].to_numpy()
+    assert not set(patients[train][held_out]) & set(patients[train][~held_out])
+    subgroups = make_subgroups(y[test], of_patients()[2][test])
+    expected = subgroup_accuracy(y[test], again.predict(bunch[test]), subgroups=subgroups)
+    assert one.cv_results_["split0_test_score"][one.best_index_] == expected
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_search_with_routed_subgroups_and_patients_is_the_same(searched, n_jobs):
+    _, one = searched
+    X, y, aligned, patients = of_patients()
+    with sklearn.config_context(enable_metadata_routing=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search = GridSearchCV(
+            quick(monitor="worst_class").set_fit_request(groups=True),
+            GRID,
+            scoring=make_group_scorer().set_score_request(subgroups=True),
+            cv=GroupKFold(2),
+            n_jobs=n_jobs,
+            error_score="raise",
+        )
+        search.fit(X, y, groups=patients, subgroups=aligned)
+        same_search(one, search)
