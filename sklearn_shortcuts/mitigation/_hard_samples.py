@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from skorch.history import History
 
 from ..neural import CrossEntropy
 from ._auxiliary_logits import AuxiliaryLogits, auxiliary_scores
@@ -76,7 +77,8 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
     stage_two_lr : float, default=None
         Learning rate of stage 2; by default that of the estimator.
     continue_training : bool, default=True
-        Go on from the network of stage 1, or train a new one.
+        Go on from the network of stage 1, or train a new one. Either is a training of its own: callbacks such as
+        learning-rate schedules start anew.
     monitor : {"worst_class", "class_difference"}, callable or None, default="worst_class"
         What chooses the epoch of stage 2, on held-out rows: the accuracy of the worst class (with several labels of the
         worst value of a label), the smallest sum of differences of accuracy between classes among epochs that are not
@@ -320,10 +322,9 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         if self.stage_two_epochs != 0 and not stage_one.net_.interrupted:
             held = (bunch[held_out], labels[held_out]) if len(held_out) else None
             model = self._train_stage_two(classifier, stage_one, bunch, y, held)
-            n_before = len(stage_one.history_) if self.continue_training else 0
-            table = model.history_.assign(stage=2).iloc[n_before:]
+            table = model.history_.assign(stage=2)
             if held is not None:
-                finished = [epoch for epoch in model.net_.history if "dur" in epoch][n_before:]
+                finished = [epoch for epoch in model.net_.history if "dur" in epoch]
                 table["monitor"] = [epoch.get("monitor", np.nan) for epoch in finished]
             history.append(table.assign(epoch=np.arange(len(table)) + len(stage_one.history_) + 1))
         history = pd.concat(history, ignore_index=True)
@@ -451,7 +452,10 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
 
     def _train_stage_two(self, classifier, stage_one, bunch, y, held_out):
         own = classifier.get_params(deep=False)
-        model = copy.deepcopy(stage_one) if self.continue_training else clone(classifier)
+        model = clone(classifier)
+        if self.continue_training:
+            model = copy.deepcopy(stage_one)
+            model.net_.history = History()  # schedules of the learning rate start anew
         callbacks = list(model.callbacks or [])
         if held_out is not None:
             score = make_monitor(self.monitor, stage_one, *held_out)

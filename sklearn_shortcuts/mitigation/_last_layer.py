@@ -257,7 +257,7 @@ class LastLayerRetraining(NetworkMetaEstimator):
             lacking = np.setdiff1d(found.codes[used, column], found.codes[held_out, column])
             if len(lacking):
                 raise ValueError(
-                    f"subgroup {found.names[lacking[0]]!r} has no held-out row to train the last layer on: raise "
+                    f"subgroup {found.names[lacking[0]].item()!r} has no held-out row to train the last layer on: raise "
                     f"held_out_fraction (now {self.held_out_fraction}), or leave the subgroup out"
                 )
         remedy = f"lower held_out_fraction (now {self.held_out_fraction})"
@@ -349,7 +349,7 @@ class LastLayerRetraining(NetworkMetaEstimator):
             lacking = np.setdiff1d(present, found.codes[half, column])
             if len(lacking):
                 raise ValueError(
-                    f"subgroup {found.names[lacking[0]]!r} has too few of the {len(held_out)} held-out rows to choose "
+                    f"subgroup {found.names[lacking[0]].item()!r} has too few of the {len(held_out)} held-out rows to choose "
                     f"C by one half of them: give C, or raise held_out_fraction"
                 )
         return [np.searchsorted(held_out, half) for half in halves]

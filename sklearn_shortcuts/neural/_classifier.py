@@ -482,6 +482,9 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
             net = build_net(self, net.module_, self._n_logits, n_samples, kind)
         elif n_samples != net.n_samples:
             net = renew_objectives(net, self, self._n_logits, n_samples, kind)
+        if net is not self.net_:  # schedules of the learning rate go on by the history, and need where they started
+            for group in net.optimizer_.param_groups:
+                group["initial_lr"] = self.lr
         net.history = self.net_.history
         return net
 

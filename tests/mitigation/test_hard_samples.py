@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
 
 from sklearn_shortcuts import ImageBunch
@@ -377,7 +377,7 @@ def test_interrupted_monitor(rows):
             raise KeyboardInterrupt
         return scored[-1]
 
-    with pytest.warns(UserWarning, match="training was interrupted in epoch 6"):
+    with pytest.warns(UserWarning, match="training was interrupted in epoch 3"):
         miner = quick(stage_two_epochs=9, monitor=monitor).fit(X, y)
     assert miner.history_["stage"].tolist() == [1, 1, 1, 2, 2, 2]
     assert miner.history_["monitor"].tolist()[3:5] == scored[:2]
@@ -393,6 +393,24 @@ def test_callbacks_may_stop_both_stages(rows):
     miner.set_params(monitor="worst_class").fit(X, y)
     assert miner.history_["stage"].tolist() == [1, 1, 1, 2, 2, 2]
     assert miner.history_["monitor"].notna().tolist() == [False] * 3 + [True] * 3
+
+
+class Rates(Callback):
+    """Notes the learning rate of every epoch, in the class because the classifier takes copies."""
+
+    seen: list = []
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.seen.append(net.optimizer_.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("continue_training", [True, False])
+def test_schedules_start_anew_in_stage_two(rows, continue_training):
+    X, y, _ = rows
+    Rates.seen.clear()
+    network = small_network(callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.5), Rates()])
+    quick(estimator=network, stage_two_lr=0.03, continue_training=continue_training).fit(X, y)
+    np.testing.assert_allclose(Rates.seen, [0.01, 0.005, 0.0025, 0.03, 0.015])
 
 
 def test_monitor_that_gives_no_number(rows):
