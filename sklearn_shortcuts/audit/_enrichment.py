@@ -4,15 +4,15 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scipy.stats import fisher_exact, norm
 from scipy.stats.contingency import odds_ratio
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from .._random_state import make_random_state
 from ..metrics import holm_correction
+from ._column_values import MISSING, column_values
 
-MISSING = "missing"
+_DRAWS_AT_ONCE = 2**22  # numbers of draws of patients that are held at a time
 
 
 @validate_params(
@@ -51,8 +51,8 @@ def enrichment_table(
     ----------
     sample_table : DataFrame of n rows
         Rows with a column that says which are hard, such as ``sample_table_`` of
-        :class:`~sklearn_shortcuts.mitigation.BAMHardSampleMiner`. Used if there: ``label`` (classes), ``bucket``, and
-        ``held_out`` (rows that are left out).
+        :class:`~sklearn_shortcuts.mitigation.BAMHardSampleMiner`. Used if there: ``label`` (classes), ``bucket``,
+        ``held_out`` and ``weight`` (held-out rows and those of weight 0 are left out).
     metadata : DataFrame of n rows, default=None
         Devices, view, scanner, age, in the same order; by default further columns of ``sample_table``, which must then
         be named by ``columns``.
@@ -64,7 +64,8 @@ def enrichment_table(
         Compare hard rows with others of the same class, or with all others. Over all classes a shortcut cancels out,
         and what goes with the class looks like one.
     n_bands : int, default=4
-        Numbers with more values than this are cut into so many bands of about equal size.
+        Numbers and dates with more values than this are cut into so many bands of about equal size, which are called
+        by their smallest and largest value.
     groups : array-like of shape (n,), default=None
         Patients. Without them rows are taken for independent and intervals and tests are exact; with them patients are
         resampled as a whole.
@@ -86,13 +87,17 @@ def enrichment_table(
     Raises
     ------
     ValueError
-        If a column is missing, lengths differ, or no class has hard and other rows.
+        If a column is missing, or has about one value per row, as names of patients have; if lengths differ, or no
+        class has hard and other rows.
 
     Notes
     -----
     Without ``groups`` the odds ratio is the conditional maximum likelihood estimate, its interval is Cornfield's exact
-    one and the test is Fisher's. With them it is the sample odds ratio with one half added to each cell, and interval
-    and test use the standard error of its logarithm over resampled patients. Holm's correction counts the whole table.
+    one and the test is Fisher's. With them it is the sample odds ratio with half a patient (half the mean number of
+    rows per patient, of hard and of other rows) added to each cell. Interval and test use the standard error of its
+    logarithm: the variance over resampled patients, plus 2 (Woolf's variance of half a patient) for every cell without
+    rows, which resampling cannot fill. With few patients of hard rows they are approximate. Holm's correction counts
+    the whole table.
 
     Enrichment shows what goes with being hard, not why: minority, mislabeled and truly difficult rows all do.
 
@@ -118,6 +123,8 @@ def enrichment_table(
     used = np.ones(n_rows, dtype=bool)
     if "held_out" in sample_table:
         used &= ~sample_table["held_out"].to_numpy(dtype=bool)
+    if "weight" in sample_table:
+        used &= sample_table["weight"].to_numpy() != 0
     patients = None
     if groups is not None:
         patients = pd.factorize(np.asarray(groups))[0]
@@ -128,20 +135,22 @@ def enrichment_table(
     buckets = sample_table["bucket"].to_numpy() if "bucket" in sample_table else None
     rng = make_random_state(random_state)
     records = []
-    for label, stratum in _strata(sample_table, within):
+    tested = [(name, value) for name, column in values.items() for value in _tested_values(column[used])]
+    for label, stratum in _strata(sample_table, within, used):
         rows = np.flatnonzero(stratum & used)
         if hard[rows].all() or not hard[rows].any():
             continue
-        weights = None if patients is None else _resampled(patients[rows], n_resamples, rng)
-        for name, column in values.items():
-            for value in _tested_values(column[used]):
-                has = (column == value)[rows]
-                record = {"column": name, "value": value, "label": label}
-                record.update(_compare(has, hard[rows], weights, confidence_level))
-                if buckets is not None:
-                    for bucket in pd.unique(buckets[rows]):
-                        record[f"prevalence_{bucket}"] = has[buckets[rows] == bucket].mean()
-                records.append(record)
+        members = [(values[name] == value)[rows] for name, value in tested]
+        if patients is None:
+            compared = [_exactly(has, hard[rows], confidence_level) for has in members]
+        else:
+            compared = _by_patients(members, hard[rows], patients[rows], confidence_level, n_resamples, rng)
+        for (name, value), has, comparison in zip(tested, members, compared):
+            record = {"column": name, "value": value, "label": label, **comparison}
+            if buckets is not None:
+                for bucket in pd.unique(buckets[rows]):
+                    record[f"prevalence_{bucket}"] = has[buckets[rows] == bucket].mean()
+            records.append(record)
     if not records:
         raise ValueError("there are no rows to compare: hard and other rows must both be there, in one class at least")
     table = pd.DataFrame(records)
@@ -157,6 +166,8 @@ def _hard_rows(sample_table, hard):
             raise ValueError(f"sample_table has no column {hard!r}; name the one that says which rows are hard")
         hard = sample_table[hard]
     hard = np.asarray(hard)
+    if hard.dtype == object and all(isinstance(value, (bool, np.bool_)) for value in hard.flat):
+        hard = hard.astype(bool)
     if hard.shape != (len(sample_table),) or hard.dtype != bool:
         raise ValueError(
             f"hard must say True or False of each of the {len(sample_table)} rows, got shape {hard.shape} of type "
@@ -170,26 +181,9 @@ def _columns(sample_table, metadata, columns, n_bands):
     source = sample_table if metadata is None else metadata
     if len(source) != len(sample_table):
         raise ValueError(f"metadata has {len(source)} rows, but sample_table has {len(sample_table)}")
-    if columns is None:
-        if metadata is None:
-            raise ValueError("name the columns to look at, or give metadata")
-        columns = list(metadata.columns)
-    missing = [name for name in columns if name not in source]
-    if missing:
-        raise ValueError(f"there is no column {missing[0]!r}; there are {list(source.columns)}")
-    return {name: _as_text(source[name], n_bands) for name in columns}
-
-
-def _as_text(values, n_bands):
-    values = values.reset_index(drop=True)
-    text = np.full(len(values), MISSING, dtype=object)
-    known = values.notna().to_numpy()
-    if is_numeric_dtype(values) and not is_bool_dtype(values) and values.nunique() > n_bands:
-        bands = pd.qcut(values[known].astype(float), n_bands, duplicates="drop")
-        text[known] = [f"{band.left:.4g} to {band.right:.4g}" for band in bands]
-    else:
-        text[known] = [str(value) for value in values[known].tolist()]
-    return text
+    if columns is None and metadata is None:
+        raise ValueError("name the columns to look at, or give metadata")
+    return column_values(source, list(source.columns) if columns is None else list(columns), n_bands)
 
 
 def _tested_values(column):
@@ -197,7 +191,7 @@ def _tested_values(column):
     return values[1:] if len(values) == 2 and MISSING not in values else values
 
 
-def _strata(sample_table, within):
+def _strata(sample_table, within, used):
     if within == "all":
         yield None, np.ones(len(sample_table), dtype=bool)
         return
@@ -206,41 +200,67 @@ def _strata(sample_table, within):
     labels = sample_table["label"]
     if not labels.map(np.isscalar).all():
         raise ValueError("rows have several labels each; put one of them into the column 'label', or give within='all'")
-    for label in np.unique(labels.to_numpy()):
+    missing = np.flatnonzero(labels.isna().to_numpy() & used)
+    if len(missing):
+        raise ValueError(f"sample_table: row {missing[0]} has no label ({len(missing)} such rows); leave it out")
+    for label in np.unique(labels.to_numpy()[used]):
         yield label, (labels == label).to_numpy()
 
 
-def _resampled(patients, n_resamples, rng):
-    """How often each row is in each bootstrap sample of patients, shape (n_resamples, n)."""
-    codes, n_patients = pd.factorize(patients)[0], len(np.unique(patients))
-    draws = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_resamples)
-    return draws[:, codes]
+def _corners(has, hard):
+    return has & hard, ~has & hard, has & ~hard, ~has & ~hard
 
 
-def _compare(has, hard, weights, confidence_level):
-    cells = np.array([[(has & hard).sum(), (~has & hard).sum()], [(has & ~hard).sum(), (~has & ~hard).sum()]])
-    record = {
+def _prevalences(cells):
+    """What is told of all comparisons; the others are NaN if all or none of the rows have the value."""
+    return {
         "n_hard": cells[0].sum(),
         "n_other": cells[1].sum(),
         "prevalence_hard": cells[0, 0] / cells[0].sum(),
         "prevalence_other": cells[1, 0] / cells[1].sum(),
+        **dict.fromkeys(("odds_ratio", "low", "high", "pvalue"), np.nan),
     }
-    if not cells.sum(axis=0).all():  # all or none of the rows have the value
-        return {**record, "odds_ratio": np.nan, "low": np.nan, "high": np.nan, "pvalue": np.nan}
-    if weights is None:
+
+
+def _exactly(has, hard, confidence_level):
+    """Compare rows that are independent."""
+    cells = np.array([part.sum() for part in _corners(has, hard)]).reshape(2, 2)
+    record = _prevalences(cells)
+    if cells.sum(axis=0).all():
         ratio = odds_ratio(cells)
         low, high = ratio.confidence_interval(confidence_level)
-        return {**record, "odds_ratio": ratio.statistic, "low": low, "high": high, "pvalue": fisher_exact(cells)[1]}
-    corners = np.stack([has & hard, ~has & hard, has & ~hard, ~has & ~hard]).astype(float)
-    estimate, samples = _log_odds(corners.sum(axis=1)), _log_odds(corners @ weights.T)
-    error = samples.std(ddof=1)
-    reach = norm.ppf(0.5 + confidence_level / 2) * error
-    pvalue = 2 * norm.sf(abs(estimate) / error) if error > 0 else np.nan
-    low, high = np.exp([estimate - reach, estimate + reach])
-    return {**record, "odds_ratio": np.exp(estimate), "low": low, "high": high, "pvalue": pvalue}
+        record.update(odds_ratio=float(ratio.statistic), low=low, high=high, pvalue=fisher_exact(cells)[1])
+    return record
+
+
+def _by_patients(members, hard, patients, confidence_level, n_resamples, rng):
+    """Compare rows of which those of a patient belong together, for every value that some of them have."""
+    codes, n_patients = pd.factorize(patients)[0], len(np.unique(patients))
+    corners = [part for has in members for part in _corners(has, hard)]
+    counts = np.array([np.bincount(codes[part], minlength=n_patients) for part in corners], dtype=float)
+    share, at_once = np.full(n_patients, 1 / n_patients), max(1, _DRAWS_AT_ONCE // n_patients)
+    sampled = [
+        rng.multinomial(n_patients, share, size=min(at_once, n_resamples - first)) @ counts.T
+        for first in range(0, n_resamples, at_once)
+    ]
+    sampled = np.concatenate(sampled).reshape(n_resamples, len(members), 2, 2)
+    cells = counts.sum(axis=1).reshape(len(members), 2, 2)
+    # Half a patient is added to each cell, which may be zero.
+    half = np.array([[part.sum() / len(np.unique(codes[part])) / 2] for part in (hard, ~hard)])
+    estimates = _log_odds(cells + half)
+    # Cells without rows have none in any sample: their variance, that of the logarithm of half a patient, is missing.
+    variances = _log_odds(sampled + half).var(axis=0, ddof=1) + 2 * (cells == 0).sum(axis=(1, 2))
+    records = []
+    for table, estimate, error in zip(cells, estimates, np.sqrt(variances)):
+        record = _prevalences(table.astype(int))
+        if table.sum(axis=0).all() and error > 0:
+            reach = norm.ppf(0.5 + confidence_level / 2) * error
+            low, high = np.exp([estimate - reach, estimate + reach])
+            pvalue = 2 * norm.sf(abs(estimate) / error)
+            record.update(odds_ratio=np.exp(estimate), low=low, high=high, pvalue=pvalue)
+        records.append(record)
+    return records
 
 
 def _log_odds(cells):
-    """Logarithm of the odds ratio of (a, b, c, d) with one half added to each, which may be zero."""
-    a, b, c, d = cells + 0.5
-    return np.log(a * d / (b * c))
+    return np.log(cells[..., 0, 0] * cells[..., 1, 1]) - np.log(cells[..., 0, 1] * cells[..., 1, 0])

@@ -1,6 +1,7 @@
 """The container of a study: rows of images and what belongs to each of them."""
 
 import numpy as np
+import pandas as pd
 
 from ._fields import as_field, as_images, as_masks, check_length, check_spatial_shape
 from ._sources import MappedRows, RowSource, RowView, as_row_indices, is_integer, take_rows
@@ -212,6 +213,40 @@ class ImageBunch:
         if isinstance(value, RowSource):
             return RowView(value, self._rows)
         return value[self._rows]
+
+    def column(self, name, argument="name"):
+        """Give what is known of every row under a name: a field with one value per row, or a column of the metadata.
+
+        Parameters
+        ----------
+        name : str
+            Field or column; a field goes first.
+        argument : str, default="name"
+            What the caller calls the name, for the error message.
+
+        Returns
+        -------
+        Series of shape (n,)
+            Values in the data type they have there, numbered from 0.
+
+        Raises
+        ------
+        ValueError
+            If there is neither, or the field has several values per row.
+        """
+        table = self.get("metadata") if "metadata" in self._fields else pd.DataFrame()
+        if name in self._fields and name != "metadata":
+            values = self.get(name)
+        elif name in table.columns:
+            values = table[name]
+        else:
+            raise ValueError(
+                f"{argument}={name!r} is neither a field of the rows nor a column of their metadata; they have the "
+                f"fields {list(self._fields)} and the columns {list(table.columns)}"
+            )
+        if len(values.shape) != 1:
+            raise ValueError(f"{argument}={name!r} has shape {values.shape}, but one value per row is wanted")
+        return pd.Series(values, name=name).reset_index(drop=True)
 
     def __getattr__(self, name):
         # Names with an underscore are refused before the fields are looked at: copy and pickle ask for some of

@@ -59,6 +59,9 @@ def make_group_scorer(attribute="artifact", *, metric="accuracy", summary="worst
     -----
     Patients are something else: give them to the search as ``groups``, for its splitter.
 
+    A subgroup that has no row in a test fold does not count there. Where one is rare, stratify the folds by
+    :func:`make_subgroups`.
+
     Examples
     --------
     >>> import numpy as np
@@ -125,6 +128,8 @@ class GroupScorer(_MetadataRequester):
             y = bunch.get("target")
         if y is None:
             raise ValueError("there are no labels: give y, or an ImageBunch with the field 'target'")
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise ValueError(f"the scorer needs one label per row, but y has {np.shape(y)[1]} columns")
         values = check_subgroups(self._attribute(bunch) if subgroups is None else subgroups, y)
         if self.metric == "accuracy":
             names = make_subgroups(y, values) if self.cross_with_label else values
@@ -133,6 +138,8 @@ class GroupScorer(_MetadataRequester):
         target = evaluation_target(y, estimator)
         if target.positive.shape[1] != 1:
             raise ValueError(f"metric={self.metric!r} needs two classes, but there are {target.positive.shape[1]}")
+        if self.metric == "calibration_error" and not hasattr(estimator, "predict_proba"):
+            raise ValueError(f"metric='calibration_error' needs predict_proba, which {type(estimator).__name__} lacks")
         positive, scores = target.positive[:, 0], label_scores(estimator, X, target)[:, 0]
         return self._summarize(positive, scores, values)
 
@@ -176,15 +183,7 @@ class GroupScorer(_MetadataRequester):
                 f"the scorer needs to know the attribute {self.attribute!r} of the rows: X must be an ImageBunch with "
                 f"it, or give subgroups (by metadata routing)"
             )
-        if self.attribute in bunch.fields:
-            return np.asarray(bunch.get(self.attribute))
-        columns = list(bunch.get("metadata").columns) if "metadata" in bunch.fields else []
-        if self.attribute in columns:
-            return bunch.get("metadata")[self.attribute].to_numpy()
-        raise ValueError(
-            f"the rows have neither a field nor a metadata column {self.attribute!r}; they have the fields "
-            f"{list(bunch.fields)} and the columns {columns}"
-        )
+        return bunch.column(self.attribute, "attribute").to_numpy()
 
     def __repr__(self):
         return (

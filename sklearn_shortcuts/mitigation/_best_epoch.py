@@ -1,17 +1,22 @@
 """Which epoch of a training is kept, without knowing any subgroups."""
 
 import copy
+import warnings
+from numbers import Real
 
 import numpy as np
 from skorch.callbacks import Callback
 
 from ..metrics import class_difference, worst_class_accuracy
+from ..neural._net import interruptible
 
 MONITORS = ("worst_class", "class_difference")
 
 
 class KeepBestEpoch(Callback):
     """Score the network on held-out rows after every epoch and go back to the best one; not public.
+
+    An epoch whose score is NaN is never the best; if all are, the last one stays, with a warning.
 
     Parameters
     ----------
@@ -26,17 +31,29 @@ class KeepBestEpoch(Callback):
         return KeepBestEpoch(self.score)  # nothing is kept before training, and the rows need not be copied
 
     def on_train_begin(self, net, **kwargs):
-        self.best_, self.state_ = -np.inf, None
+        self.best_, self.state_, self.n_scored_ = -np.inf, None, 0
 
     def on_epoch_end(self, net, **kwargs):
-        value = float(self.score(net))
+        with interruptible():
+            value = self.score(net)
+        if not isinstance(value, (Real, np.ndarray)) or np.ndim(value) > 0:
+            raise ValueError(f"monitor must give one number per epoch, but gave {value!r} in epoch {len(net.history)}")
+        value = float(value)
         net.history.record("monitor", value)
+        self.n_scored_ += 1
         if value > self.best_:
             self.best_, self.state_ = value, copy.deepcopy(net.module_.state_dict())
 
     def on_train_end(self, net, **kwargs):
         if self.state_ is not None:
             net.module_.load_state_dict(self.state_)
+        elif self.n_scored_:
+            warnings.warn(
+                f"monitor gave no number that can be compared after any of {self.n_scored_} epochs; the network of "
+                f"the last one is kept",
+                UserWarning,
+                stacklevel=2,
+            )
         self.state_ = None
 
 

@@ -1,6 +1,7 @@
 """How much the network's sensitivity to the pixels of a row changes while it is trained."""
 
 import contextlib
+import warnings
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ class GradientVariance(Callback):
     ----------
     values_ : ndarray of shape (n_samples, n_decisions)
         Of every row, and label if there are several, the mean over pixels and channels of the standard deviation over
-        the kept weights. NaN for rows that were not trained on, and for all if training ended before the second
-        checkpoint.
+        the kept weights. NaN for rows that were not trained on, for those that were not reached when the user pressed
+        Ctrl-C, and for all if training ended before the second checkpoint.
     """
 
     def __init__(self, n_checkpoints):
@@ -54,6 +55,17 @@ class GradientVariance(Callback):
         codes = reader.fields["y"]
         self.values_ = np.full((net.n_samples, codes.shape[1] if codes.ndim == 2 else 1), np.nan)
         net._set_training(False)
+        try:
+            self._measure(net, reader, checkpoints)
+        except KeyboardInterrupt:
+            net.interrupted = True  # what is incomplete is not kept for others
+            warnings.warn(
+                "the computation of 'vog' was interrupted: rows that it did not reach have none",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _measure(self, net, reader, checkpoints):
         # Compiled code would be made anew for every set of weights.
         with torch.compiler.set_stance("force_eager") if net.compile else contextlib.nullcontext():
             for given in net.batches(reader):

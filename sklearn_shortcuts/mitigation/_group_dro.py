@@ -70,8 +70,9 @@ class GroupDROClassifier(NetworkMetaEstimator):
     At every step, with the mean losses ``l_g`` of the subgroups in the batch, ``q_g`` is multiplied by
     ``exp(step_size * (l_g + adjustment / sqrt(n_g)))`` for these, all are divided by their sum, and the network takes a
     step down ``sum_g q_g l_g``. Rows come in random order; the published program draws as many rows of every subgroup,
-    for which give ``sample_weight`` or larger batches if a subgroup is absent from many. Weights of rows act on the
-    means. With early stopping, held-out rows are weighted by ``q_g`` over the share of the subgroup.
+    as does ``weighting="sampling"`` of the estimator where ``sample_weight`` is one over the size of the subgroup. Else
+    give larger batches if a subgroup is absent from many. Weights of rows act on the means. With early stopping,
+    held-out rows are weighted by ``q_g`` over the share of the subgroup.
 
     References
     ----------

@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from skorch.history import History
 
 from ..neural import CrossEntropy
 from ._auxiliary_logits import AuxiliaryLogits, auxiliary_scores
 from ._best_epoch import MONITORS, KeepBestEpoch, make_monitor
 from ._gradient_variance import GradientVariance, standardize_within_classes
-from ._held_out_rows import hold_out_rows
+from ._held_out_rows import check_all_classes_stay, hold_out_rows
 from ._network_meta import NetworkMetaEstimator
 from ._prototypicality import distances_to_centroids
 from ._sample_table import judge_rows, make_sample_table
@@ -37,7 +38,8 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
     ----------
     estimator : NeuralImageClassifier or Pipeline that ends in one, default=None
         What is trained; a copy is used. By default ``NeuralImageClassifier()``. Its early stopping is off: every row
-        gets a score, and ``monitor`` chooses the epoch.
+        gets a score, and ``monitor`` chooses the epoch. Stage 1 visits every row once per epoch, and given weights act
+        on its loss, also with ``weighting="sampling"``, by which stage 2 then draws its rows.
     amplification : float, default=0.6
         Step of a row's own logits against the gradient of its loss, at every visit. 0 is plain training, whose scores
         forget in long trainings what was hard at first. Raise it for adaptive optimizers and few rows; with
@@ -61,7 +63,7 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         confidently right if it is at least ``high``.
     selection : {"error", "probability", "quantile"}, default="error"
         Which rows are hard: those that are predicted wrong, those that are confidently wrong, or the share ``quantile``
-        with the largest scores.
+        with the largest scores, and those that are as large; never those with the smallest score of all.
     difficulty : str, default="aux"
         Column of ``sample_table_`` that ``sample_scores_`` and ``selection="quantile"`` use; "vog" needs
         ``vog_checkpoints``.
@@ -75,12 +77,13 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
     stage_two_lr : float, default=None
         Learning rate of stage 2; by default that of the estimator.
     continue_training : bool, default=True
-        Go on from the network of stage 1, or train a new one.
+        Go on from the network of stage 1, or train a new one. Either is a training of its own: callbacks such as
+        learning-rate schedules start anew.
     monitor : {"worst_class", "class_difference"}, callable or None, default="worst_class"
         What chooses the epoch of stage 2, on held-out rows: the accuracy of the worst class (with several labels of the
         worst value of a label), the smallest sum of differences of accuracy between classes among epochs that are not
-        near chance, or ``monitor(estimator, X, y)``, greater is better. None holds out nothing and keeps the last
-        epoch.
+        near chance, or ``monitor(estimator, X, y)``, greater is better and NaN never the best. None holds out nothing
+        and keeps the last epoch.
     validation_fraction : float, default=0.2
         Share of rows held out for ``monitor`` from both stages, in (0, 1); groups stay together.
     early_epochs : int, default=5
@@ -104,7 +107,7 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         Per row: ``label``, ``prediction`` and ``probability`` (of its label; with several labels the smallest) by
         the network of stage 1 without the rows' logits, ``bucket`` ("TP", "TN", "FP", "FN" or "ambiguous"; with more
         classes or several labels "easy", "hard" or "ambiguous"), ``hard``, ``easy``, ``held_out``, ``weight`` in stage
-        2, all scores (see Notes), and the row's metadata.
+        2, all scores (see Notes), and the row's metadata. Rows of weight 0 are not even predicted.
     hard_mask_, easy_mask_ : ndarray of bool of shape (n,)
         Rows that were weighted up, and rows that are confidently right; neither holds held-out rows.
     sample_weight_ : ndarray of shape (n,)
@@ -289,7 +292,8 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         -----
         UserWarning
             If no row is hard, or more than half are, or the network of stage 1 is no better than always giving the
-            most frequent class; and if training was interrupted, after which the scores so far are kept.
+            most frequent class; if ``monitor`` never gave a number; and if training was interrupted, after which the
+            scores so far are kept.
         """
         self._forget()
         self._check_choices()
@@ -318,10 +322,10 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         if self.stage_two_epochs != 0 and not stage_one.net_.interrupted:
             held = (bunch[held_out], labels[held_out]) if len(held_out) else None
             model = self._train_stage_two(classifier, stage_one, bunch, y, held)
-            n_before = len(stage_one.history_) if self.continue_training else 0
-            table = model.history_.assign(stage=2).iloc[n_before:]
+            table = model.history_.assign(stage=2)
             if held is not None:
-                table["monitor"] = [epoch["monitor"] for epoch in model.net_.history[n_before:] if "monitor" in epoch]
+                finished = [epoch for epoch in model.net_.history if "dur" in epoch]
+                table["monitor"] = [epoch.get("monitor", np.nan) for epoch in finished]
             history.append(table.assign(epoch=np.arange(len(table)) + len(stage_one.history_) + 1))
         history = pd.concat(history, ignore_index=True)
         self.history_ = history[["epoch", "stage", *(name for name in history if name not in ("epoch", "stage"))]]
@@ -348,9 +352,12 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
     def _hold_out(self, classifier, labels, used, groups):
         if self.monitor is None or self.stage_two_epochs == 0:
             return used, used[:0]
-        return hold_out_rows(
+        train, held_out = hold_out_rows(
             classifier.random_state, labels, used, groups, fraction=self.validation_fraction, needed_by="monitor"
         )
+        remedy = f"lower validation_fraction (now {self.validation_fraction}), or set monitor=None"
+        check_all_classes_stay(labels, used, train, trained="the network", remedy=remedy)
+        return train, held_out
 
     def _train_stage_one(self, classifier, bunch, y, weight):
         own = classifier.get_params(deep=False)
@@ -358,7 +365,7 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         if self.vog_checkpoints > epochs:
             raise ValueError(f"vog_checkpoints={self.vog_checkpoints} are more than the {epochs} epochs of stage 1")
         if self.vog_checkpoints:
-            callbacks = [*(callbacks or []), (_RECORDER, GradientVariance(self.vog_checkpoints))]
+            callbacks = [(_RECORDER, GradientVariance(self.vog_checkpoints)), *(callbacks or [])]
         stage_one = clone(classifier).set_params(
             criterion=AuxiliaryLogits(
                 self.amplification,
@@ -369,6 +376,7 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
                 early_epochs=self.early_epochs,
             ),
             max_epochs=epochs,
+            weighting="loss",  # the state of a row counts its visits: one per epoch
             early_stopping=False,
             warm_start=False,
             callbacks=callbacks,
@@ -393,14 +401,14 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
             scores.loc[train, "prototypicality"] = distances
         if variation is not None:
             scores["vog"] = standardize_within_classes(variation.values_, judgment.codes, weight)
-        aux = auxiliary_scores(loss, torch.from_numpy(judgment.codes))
+        aux, seen = auxiliary_scores(loss, torch.from_numpy(judgment.codes)), scores["loss"].notna()
         for name, values in zip(("aux_margin", "aux"), reversed(aux)):
-            scores.insert(0, name, np.where(trained, values, np.nan))
+            scores.insert(0, name, np.where(seen, values, np.nan))
         self.aux_ = loss.offsets().numpy()
         self.sample_scores_ = scores[self.difficulty].to_numpy(copy=True)
         hard = judgment.wrong if self.selection == "error" else judgment.probability <= self.low
         if self.selection == "quantile":
-            hard = self.sample_scores_ > np.quantile(self.sample_scores_[train], 1 - self.quantile)
+            hard = _largest(self.sample_scores_, self.quantile)
         self.hard_mask_ = hard & trained
         self.easy_mask_ = (judgment.probability >= self.high) & ~hard & trained
         self._warn_of_rows(labels[train], judgment.wrong[train])
@@ -409,29 +417,30 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
     def _warn_of_rows(self, labels, wrong):
         n_hard, n_rows = int(self.hard_mask_.sum()), len(labels)
         against_few, against_many = self._remedies()
+        by_score = self.selection == "quantile"
+        most_frequent = np.unique(labels, return_counts=True)[1].max() / n_rows if labels.ndim == 1 else 0.0
         if n_hard == 0:
-            warnings.warn(
-                f"no row is hard by selection={self.selection!r}, so that stage 2 weights all alike: the network of "
-                f"stage 1 fits all rows. {against_few}",
-                UserWarning,
-                stacklevel=4,
+            why = f"all have the same {self.difficulty}. Choose another difficulty"
+            if not by_score:
+                why = f"the network of stage 1 fits all rows. {against_few}"
+            message = f"no row is hard by selection={self.selection!r}, so that stage 2 weights all alike: {why}"
+        elif by_score and n_hard > 2 * max(1, self.quantile * n_rows):
+            message = (
+                f"{n_hard} of {n_rows} rows are hard, many of the same {self.difficulty}. Choose another difficulty"
             )
-        elif n_hard > n_rows / 2:
-            warnings.warn(
+        elif not by_score and n_hard > n_rows / 2:
+            message = (
                 f"{n_hard} of {n_rows} rows are hard: the network of stage 1 has learned too little to tell. "
-                f"{against_many}",
-                UserWarning,
-                stacklevel=4,
+                f"{against_many}"
             )
-        elif labels.ndim == 1:
-            most_frequent = np.unique(labels, return_counts=True)[1].max() / n_rows
-            if 1 - wrong.mean() <= most_frequent:
-                warnings.warn(
-                    f"the network of stage 1 is right in {1 - wrong.mean():.0%} of the rows, and always giving the "
-                    f"most frequent class is in {most_frequent:.0%}: what it finds hard is a class. {against_many}",
-                    UserWarning,
-                    stacklevel=4,
-                )
+        elif labels.ndim == 1 and 1 - wrong.mean() <= most_frequent:
+            message = (
+                f"the network of stage 1 is right in {1 - wrong.mean():.0%} of the rows, and always giving the "
+                f"most frequent class is in {most_frequent:.0%}: what it finds hard is a class. {against_many}"
+            )
+        else:
+            return
+        warnings.warn(message, UserWarning, stacklevel=4)
 
     def _remedies(self):
         """What to do about too few hard rows, and about too many."""
@@ -443,7 +452,10 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
 
     def _train_stage_two(self, classifier, stage_one, bunch, y, held_out):
         own = classifier.get_params(deep=False)
-        model = copy.deepcopy(stage_one) if self.continue_training else clone(classifier)
+        model = clone(classifier)
+        if self.continue_training:
+            model = copy.deepcopy(stage_one)
+            model.net_.history = History()  # schedules of the learning rate start anew
         callbacks = list(model.callbacks or [])
         if held_out is not None:
             score = make_monitor(self.monitor, stage_one, *held_out)
@@ -453,7 +465,8 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
                 now.net_ = net
                 return score(now)
 
-            callbacks.append(("keep_best_epoch", KeepBestEpoch(score_net)))
+            # Before those of the user, who may stop training by what it notes.
+            callbacks.insert(0, ("keep_best_epoch", KeepBestEpoch(score_net)))
         model.set_params(
             max_epochs=self.stage_two_epochs or classifier.max_epochs,
             lr=self.stage_two_lr or classifier.lr,
@@ -464,6 +477,15 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
         model.fit(bunch, y, sample_weight=self.sample_weight_)
         _remove_callback(model.net_, "keep_best_epoch")
         return model.set_params(**own)
+
+
+def _largest(scores, share):
+    """The share of rows with the largest scores, and those that are as large; none with the smallest score of all."""
+    known = np.sort(scores[~np.isnan(scores)])
+    if len(known) == 0:
+        return np.zeros(len(scores), dtype=bool)
+    n_wanted = max(1, round(share * len(known)))
+    return (scores >= known[-n_wanted]) & (scores > known[0])
 
 
 def _remove_callback(net, name):

@@ -49,3 +49,27 @@ def hold_out_rows(random_state, strata, used, groups, *, fraction, needed_by):
     seed = draw_seed(make_random_state(copy.deepcopy(random_state)))
     train, held_out = hold_out(strata[used], groups, fraction, seed, needed_by)
     return used[train], used[:0] if held_out is None else used[held_out]
+
+
+def check_all_classes_stay(labels, used, train, *, trained, remedy):
+    """Raise if a class has no row left to train on.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,) or (n, n_labels)
+        Labels; of several labels each may be absent.
+    used, train : ndarray of int
+        Rows there are, and rows to train on.
+    trained, remedy : str
+        What is trained and what to do, for the message.
+
+    Raises
+    ------
+    ValueError
+        Names the class.
+    """
+    if labels.ndim > 1:
+        return
+    lacking = np.setdiff1d(labels[used], labels[train])
+    if len(lacking):
+        raise ValueError(f"class {lacking[0].item()!r} has no row left to train {trained} on: {remedy}")

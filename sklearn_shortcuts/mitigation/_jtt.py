@@ -27,7 +27,8 @@ class JTTClassifier(NetworkMetaEstimator):
     Parameters
     ----------
     estimator : NeuralImageClassifier or Pipeline that ends in one, default=None
-        What is trained; a copy is used. By default ``NeuralImageClassifier()``. Its early stopping is off.
+        What is trained; a copy is used. By default ``NeuralImageClassifier()``. Its early stopping is off. With
+        ``weighting="sampling"`` the second training draws errors more often in place of weighting their loss.
     stage_one_epochs : int, default=None
         Epochs of the first training; by default half of the ``max_epochs`` of the estimator, at least 1. The result
         hangs on it.

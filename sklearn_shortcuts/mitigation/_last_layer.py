@@ -13,7 +13,7 @@ from torch import nn
 
 from .._random_state import draw_seed, make_random_state
 from ..neural._structure import find_head
-from ._held_out_rows import hold_out_rows
+from ._held_out_rows import check_all_classes_stay, hold_out_rows
 from ._last_layer_solvers import (
     balanced_regression,
     choose_strength,
@@ -257,16 +257,11 @@ class LastLayerRetraining(NetworkMetaEstimator):
             lacking = np.setdiff1d(found.codes[used, column], found.codes[held_out, column])
             if len(lacking):
                 raise ValueError(
-                    f"subgroup {found.names[lacking[0]]!r} has no held-out row to train the last layer on: raise "
+                    f"subgroup {found.names[lacking[0]].item()!r} has no held-out row to train the last layer on: raise "
                     f"held_out_fraction (now {self.held_out_fraction}), or leave the subgroup out"
                 )
-        if rows.labels.ndim == 1:
-            lacking = np.setdiff1d(rows.labels[used], rows.labels[train])
-            if len(lacking):
-                raise ValueError(
-                    f"class {lacking[0].item()!r} has no row left to train the features on: lower held_out_fraction "
-                    f"(now {self.held_out_fraction})"
-                )
+        remedy = f"lower held_out_fraction (now {self.held_out_fraction})"
+        check_all_classes_stay(rows.labels, used, train, trained="the features", remedy=remedy)
         return train, np.sort(held_out)
 
     def _early_epoch(self, rows):
@@ -354,7 +349,7 @@ class LastLayerRetraining(NetworkMetaEstimator):
             lacking = np.setdiff1d(present, found.codes[half, column])
             if len(lacking):
                 raise ValueError(
-                    f"subgroup {found.names[lacking[0]]!r} has too few of the {len(held_out)} held-out rows to choose "
+                    f"subgroup {found.names[lacking[0]].item()!r} has too few of the {len(held_out)} held-out rows to choose "
                     f"C by one half of them: give C, or raise held_out_fraction"
                 )
         return [np.searchsorted(held_out, half) for half in halves]

@@ -25,7 +25,8 @@ class LfFClassifier(NetworkMetaEstimator):
     Parameters
     ----------
     estimator : NeuralImageClassifier or Pipeline that ends in one, default=None
-        What both networks are; a copy is used. By default ``NeuralImageClassifier()``.
+        What both networks are; a copy is used. By default ``NeuralImageClassifier()``. Every row is visited once per
+        epoch, and given weights act on the loss, also with ``weighting="sampling"``.
     q : float, default=0.7
         How much the biased network favors easy rows, in (0, 1]; its cross-entropies are multiplied by ``q * p ** q``,
         with ``p`` the probability it gives to the label.
@@ -138,7 +139,10 @@ class LfFClassifier(NetworkMetaEstimator):
         own = rows.classifier.get_params(deep=False)
         pattern = clone(rows.classifier)
         pattern.image_shape_ = rows.image_shape
-        model = clone(rows.classifier).set_params(criterion=LearningFromFailure(pattern, q=self.q, decay=self.decay))
+        model = clone(rows.classifier).set_params(
+            criterion=LearningFromFailure(pattern, q=self.q, decay=self.decay),
+            weighting="loss",  # the averages of a row count its visits: one per epoch
+        )
         model.fit(rows.bunch, rows.y, **rows.options())
         loss = model.net_.criterion_
         self.sample_scores_ = loss.difficulty()

@@ -16,17 +16,20 @@ class Judgment:
     ----------
     codes : ndarray of int64 of shape (n,) or (n, n_labels)
         Class positions, or 0/1; 0 for rows that take no part.
-    predictions : ndarray of shape (n,) or (n, n_labels)
-        Classes or labels.
+    known : ndarray of int
+        Rows that take part.
+    predictions : ndarray of shape (n_known,) or (n_known, n_labels)
+        Classes or labels of these.
     probability : ndarray of shape (n,)
-        Of the row's label; of several the smallest.
+        Of the row's label; of several the smallest. NaN for rows that take no part.
     wrong : ndarray of bool of shape (n,)
-        Whether the prediction, or that of any label, is wrong.
-    bucket : ndarray of str of shape (n,)
+        Whether the prediction, or that of any label, is wrong; False for rows that take no part.
+    bucket : ndarray of str of shape (n_known,)
         See :func:`sort_into_buckets`.
     """
 
     codes: np.ndarray
+    known: np.ndarray
     predictions: np.ndarray
     probability: np.ndarray
     wrong: np.ndarray
@@ -54,21 +57,25 @@ def judge_rows(classifier, bunch, labels, known, *, loss, low, high):
     Returns
     -------
     Judgment
-        Of all rows.
+        Images of rows that take no part are not read.
     """
-    encoding = classifier._encoding
+    encoding, known = classifier._encoding, np.sort(known)
     codes = encoding.encode_rows(labels, known).astype(np.int64)
-    logits = classifier._logits(bunch)
-    probabilities = label_probabilities(logits, codes, encoding.kind, loss)
+    logits = classifier._logits(bunch[known])
+    probabilities = label_probabilities(logits, codes[known], encoding.kind, loss)
     if encoding.kind == "binary" and logits.shape[1] == 1:
         logits = np.hstack([np.zeros_like(logits), logits])
     predictions = encoding.decode(logits)
+    probability, wrong = np.full(len(labels), np.nan), np.zeros(len(labels), dtype=bool)
+    probability[known] = probabilities.min(axis=1)
+    wrong[known] = (predictions != labels[known]).reshape(len(known), -1).any(axis=1)
     return Judgment(
         codes=codes,
+        known=known,
         predictions=predictions,
-        probability=probabilities.min(axis=1),
-        wrong=(predictions != labels).reshape(len(labels), -1).any(axis=1),
-        bucket=sort_into_buckets(probabilities, codes, encoding.kind, low, high),
+        probability=probability,
+        wrong=wrong,
+        bucket=sort_into_buckets(probabilities, codes[known], encoding.kind, low, high),
     )
 
 
@@ -98,17 +105,24 @@ def make_sample_table(labels, judgment, *, hard, easy, held_out, weight, scores,
     table = pd.DataFrame(
         {
             "label": list(labels) if labels.ndim > 1 else labels,
-            "prediction": list(judgment.predictions) if labels.ndim > 1 else judgment.predictions,
+            "prediction": _of_known(judgment.predictions, judgment, len(labels)),
             "probability": judgment.probability,
-            "bucket": judgment.bucket,
+            "bucket": _of_known(judgment.bucket, judgment, len(labels)),
             "hard": hard,
             "easy": easy,
             "held_out": held_out,
             "weight": weight,
             **scores,
-        }
+        },
+        index=range(len(labels)),
     )
     if metadata is None:
         return table
     clashes = {name: f"metadata_{name}" for name in metadata if name in table}
     return table.join(metadata.reset_index(drop=True).rename(columns=clashes))
+
+
+def _of_known(values, judgment, n_rows):
+    """A column with missing values for rows that take no part."""
+    column = pd.Series(list(values) if values.ndim > 1 else values, judgment.known)
+    return column.reindex(range(n_rows))

@@ -10,7 +10,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..images import ImageBunch
+from ..images._weighted_rows import attach_weights
 from ..neural._inputs import check_images
 from ..neural._split import rarest_label
 from ..neural._targets import TargetEncoding, check_target
@@ -38,7 +38,7 @@ class HardSampleSelector(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
           default ``BAMHardSampleMiner()``. A :class:`BAMHardSampleMiner` is fitted without its second stage;
         - a fitted one in a :class:`~sklearn.frozen.FrozenEstimator`, or the scores themselves, higher is harder, if
           ``fit`` gets the same rows;
-        - the name of a column of the bunch's ``metadata`` or of a field of it. These go with the rows into the folds of
+        - the name of a field of the bunch or of a column of its ``metadata``. These go with the rows into the folds of
           a cross-validation.
 
         Rows whose score is NaN are never chosen.
@@ -99,8 +99,8 @@ class HardSampleSelector(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     In a search every candidate of this step's own parameters fits the miner anew, to the same result. With ``memory``
     of the miner its network is trained once per fold, and only the selection is made again.
 
-    Weights are attached by ``fit_transform`` only: ``fit(X, y).transform(X)`` gives the rows without. On plain arrays
-    there is nothing to attach them to, of which ``fit_transform`` warns; take ``sample_weight_`` or
+    Weights are attached by ``fit_transform`` only: ``fit(X, y).transform(X)`` gives the rows without. Images of arrays
+    become a bunch; to a table there is nothing to attach, of which ``fit_transform`` warns; take ``sample_weight_`` or
     :meth:`get_support`.
 
     Of rows with the same score those with smaller numbers are chosen first.
@@ -262,23 +262,15 @@ class HardSampleSelector(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ImageBunch or array-like
-            The bunch with ``sample_weight_`` as its field ``sample_weight``; anything else as it is.
+            A bunch with ``sample_weight_`` as its field ``sample_weight``, which images become; a table as it is.
 
         Warns
         -----
         UserWarning
-            If ``X`` is no bunch, so that the weights stay behind.
+            If ``X`` is a table, so that the weights stay behind.
         """
         self.fit(X, y, sample_weight=sample_weight, groups=groups)
-        if isinstance(X, ImageBunch):
-            return X.with_fields(sample_weight=self.sample_weight_)
-        warnings.warn(
-            "HardSampleSelector: X is no ImageBunch, so that the weights cannot go with the rows to the next step; "
-            "give ImageBunch(X), or use sample_weight_",
-            UserWarning,
-            stacklevel=2,
-        )
-        return self.transform(X)
+        return attach_weights(self.transform(X), self.sample_weight_, type(self).__name__)
 
     def transform(self, X):
         """Give the rows as they are.
@@ -430,16 +422,7 @@ class HardSampleSelector(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 def _scores_of_bunch(bunch, name):
     if bunch is None:
         raise ValueError(f"miner={name!r} names a column or field of an ImageBunch, but X is none")
-    metadata = bunch.get("metadata") if "metadata" in bunch.fields else None
-    if metadata is not None and name in metadata:
-        return _check_scores(metadata[name], f"metadata column {name!r}", len(bunch))
-    if name in bunch.fields:
-        return _check_scores(bunch.get(name), f"field {name!r}", len(bunch))
-    columns = [] if metadata is None else metadata.columns.tolist()
-    raise ValueError(
-        f"miner={name!r} is neither a column of the metadata, which has {columns}, nor one of the fields "
-        f"{list(bunch.fields)}"
-    )
+    return _check_scores(bunch.column(name, "miner"), f"miner={name!r}", len(bunch))
 
 
 def _check_scores(scores, what, n_rows):

@@ -59,7 +59,7 @@ def find_subgroups(rows, *, subgroups, attribute, cross_with_label):
     if subgroups is not None:
         values, name = _values_of(subgroups, len(rows.labels)), getattr(subgroups, "name", None) or "subgroup"
     elif attribute is not None:
-        values, name = _field_or_column(rows.bunch, attribute), attribute
+        values, name = rows.bunch.column(attribute, "attribute").to_numpy(), attribute
     if values is not None:
         values = _check_values(values, name, len(rows.labels), used)
     if values is not None and (not cross_with_label or (labels.ndim == 1 and _tells(values, labels))):
@@ -89,18 +89,6 @@ def _values_of(subgroups, n_rows):
     pairs = zip(table["label"], table["prediction"])
     wrong = np.array([np.any(label != prediction) for label, prediction in pairs])
     return np.where(table["hard"] | (table["held_out"] & wrong), "hard", "not hard")
-
-
-def _field_or_column(bunch, attribute):
-    if attribute in bunch.fields:
-        return np.asarray(bunch.get(attribute))
-    columns = list(bunch.get("metadata").columns) if "metadata" in bunch.fields else []
-    if attribute in columns:
-        return bunch.get("metadata")[attribute]
-    raise ValueError(
-        f"the rows have neither a field nor a metadata column {attribute!r}; they have the fields "
-        f"{list(bunch.fields)} and the columns {columns}. Give fit(X, y, subgroups=...), or an ImageBunch with it"
-    )
 
 
 def _check_values(values, name, n_rows, used):

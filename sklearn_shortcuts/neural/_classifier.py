@@ -73,7 +73,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         How weights of rows (with those of classes, unless there are several labels) act in training: as factors of the
         loss; or every epoch draws as many rows as there are, with replacement and with probabilities in proportion to
         the weights, and the loss is not weighted. Sampling keeps steps alike where few rows have large weights. The
-        loss of held-out rows is weighted in either case; without weights there is no difference.
+        loss of held-out rows is weighted in either case; without weights, or with equal ones, there is no difference.
     weights : str or path, default=None
         Local file with initial weights.
     freeze : str or int, default=None
@@ -422,7 +422,7 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
         return RowReader(rows, parameter_dtype(self.precision), index=index, fields=fields, pin_memory=on_gpu)
 
     def _training_reader(self, rows, fields, train):
-        if self.weighting == "loss" or "sample_weight" not in fields:
+        if self.weighting == "loss" or "sample_weight" not in fields or np.ptp(fields["sample_weight"][train]) == 0:
             return self._reader(rows, fields, train)
         fields = dict(fields)
         probabilities = fields.pop("sample_weight")[train]
@@ -482,6 +482,9 @@ class NeuralImageClassifier(PredictionMixin, PersistenceMixin, ClassifierMixin, 
             net = build_net(self, net.module_, self._n_logits, n_samples, kind)
         elif n_samples != net.n_samples:
             net = renew_objectives(net, self, self._n_logits, n_samples, kind)
+        if net is not self.net_:  # schedules of the learning rate go on by the history, and need where they started
+            for group in net.optimizer_.param_groups:
+                group["initial_lr"] = self.lr
         net.history = self.net_.history
         return net
 

@@ -144,7 +144,7 @@ class ClassifierNet(NeuralNet):
             if "more than 1 value per channel" in str(error):
                 error.add_note(f"batch normalization cannot train on one row: raise batch_size (now {self.batch_size})")
             raise
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TrainingInterrupted):
             self.interrupted = True
             warnings.warn(
                 f"training was interrupted in epoch {len(self.history)}; the classifier can be used with the weights "
@@ -308,6 +308,25 @@ class ClassifierNet(NeuralNet):
             self._part_size = size
             if X.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+class TrainingInterrupted(Exception):
+    """The user pressed Ctrl-C while a callback of this library was at work."""
+
+
+@contextlib.contextmanager
+def interruptible():
+    """Let Ctrl-C end training while a callback computes; without it the net believes that the callback asked to stop.
+
+    Raises
+    ------
+    TrainingInterrupted
+        In place of KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise TrainingInterrupted from error
 
 
 class _StopTraining(Exception):

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedGroupKFold, StratifiedShuffleSplit
 
+_ATTEMPTS = 20  # to leave rows of every class to train on
+
 
 def hold_out(codes, groups, fraction, seed, needed_by="early_stopping"):
     """Choose rows to hold out: whole groups, with the classes in proportion.
@@ -39,11 +41,11 @@ def hold_out(codes, groups, fraction, seed, needed_by="early_stopping"):
     n_held_out = min(max(1, round(fraction * n_units)), n_units - 1)
     if groups is None:
         stratified = StratifiedShuffleSplit(1, test_size=fraction, random_state=seed)
-        plain = ShuffleSplit(1, test_size=n_held_out, random_state=seed)
+        plain = ShuffleSplit(_ATTEMPTS, test_size=n_held_out, random_state=seed)
     else:
         n_folds = min(max(2, round(1 / fraction)), n_units)
         stratified = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        plain = GroupShuffleSplit(1, test_size=n_held_out, random_state=seed)
+        plain = GroupShuffleSplit(_ATTEMPTS, test_size=n_held_out, random_state=seed)
     split = _first_complete(stratified, strata, groups)
     if split is None:
         warnings.warn(
@@ -52,7 +54,8 @@ def hold_out(codes, groups, fraction, seed, needed_by="early_stopping"):
             UserWarning,
             stacklevel=6,
         )
-        split = next(plain.split(strata, strata, groups))
+        # Rows of a class that are few are rather trained on.
+        split = _first_complete(plain, strata, groups) or next(plain.split(strata, strata, groups))
     return split
 
 

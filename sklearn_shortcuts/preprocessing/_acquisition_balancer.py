@@ -1,6 +1,5 @@
 """Transformer that weighs or selects rows so that the scanner tells nothing about the label."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,6 +8,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..images import ImageBunch
+from ..images._weighted_rows import attach_weights
 from ._balancing import AcquisitionBalancing
 
 
@@ -290,17 +290,7 @@ class AcquisitionBalancer(TransformerMixin, AcquisitionBalancing):
             A bunch with the field ``sample_weight``; a table as it is, with a warning.
         """
         self.fit(X, y, acquisition=acquisition, covariates=covariates, groups=groups, sample_weight=sample_weight)
-        if isinstance(X, ImageBunch):
-            return X.with_fields(sample_weight=self.sample_weight_)
-        X = self._check_rows(X, reset=False)
-        if X.ndim > 2:
-            return ImageBunch(X, sample_weight=self.sample_weight_)
-        warnings.warn(
-            "a table cannot carry the weights to the next step: pass sample_weight_ to its fit, or give images",
-            UserWarning,
-            stacklevel=2,
-        )
-        return X
+        return attach_weights(self._check_rows(X, reset=False), self.sample_weight_, type(self).__name__)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -197,15 +197,7 @@ def _label_to_show(y, cohort):
 def _column_of(rows, label, name):
     """A field or column by its name, without its index."""
     if isinstance(rows, ImageBunch):
-        if label in rows.fields:
-            values = rows.get(label)
-            if len(getattr(values, "shape", (0,))) != 1:
-                raise ValueError(f"{name}: field {label!r} has shape {values.shape}, but one value per row is wanted")
-            return np.asarray(values)
-        table = rows.get("metadata") if "metadata" in rows.fields else None
-        known = [*rows.fields, *([] if table is None else table.columns)]
-    else:
-        table, known = rows, list(rows.columns)
-    if table is None or label not in table.columns:
-        raise ValueError(f"{name}: the rows have no field or column {label!r}; they have {known}")
-    return table[label].reset_index(drop=True)
+        return rows.column(label, name)
+    if label not in rows.columns:
+        raise ValueError(f"{name}={label!r} is no column of the table; it has {list(rows.columns)}")
+    return rows[label].reset_index(drop=True)

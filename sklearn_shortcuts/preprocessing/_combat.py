@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 from ..images import ImageBunch
 from ._design import Design
 from ._empirical_bayes import shrunken_shift_and_scale
-from ._row_labels import bunch_column, known_codes, learn_labels, row_labels, shown_rows
+from ._row_labels import known_codes, learn_labels, row_labels, shown_rows
 
 _FLOATING = [np.float64, np.float32]
 
@@ -286,7 +286,7 @@ class ComBat(TransformerMixin, BaseEstimator):
             if reset:
                 self._features = np.arange(features.shape[1])
             labels = row_labels(X, self.batch, batch, "batch", owner="ComBat")
-            table = {name: bunch_column(X, name, "covariates") for name in names or ()}
+            table = {name: X.column(name, "covariates").to_numpy() for name in names or ()}
         else:
             if not hasattr(X, "iloc"):
                 X = check_array(X, dtype=None, ensure_all_finite=False, input_name="X", estimator=self)

@@ -6,39 +6,6 @@ import pandas as pd
 from ..images import ImageBunch
 
 
-def bunch_column(bunch, name, argument):
-    """Give a field of a bunch or a column of its metadata.
-
-    Parameters
-    ----------
-    bunch : ImageBunch
-        Rows.
-    name : str
-        Field or column; fields go first.
-    argument : str
-        Name of the parameter, for the error message.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Values.
-
-    Raises
-    ------
-    ValueError
-        If there is no such field or column.
-    """
-    if name in bunch.fields and name != "metadata":
-        return np.asarray(bunch.get(name))
-    columns = list(bunch.get("metadata").columns) if "metadata" in bunch.fields else []
-    if name not in columns:
-        raise ValueError(
-            f"{argument}={name!r} is neither a field of the rows nor a column of their metadata; they have the fields "
-            f"{list(bunch.fields)} and the columns {list(map(str, columns))}"
-        )
-    return bunch.get("metadata")[name].to_numpy()
-
-
 def row_labels(X, name, given, argument, *, owner):
     """Find the labels of rows.
 
@@ -75,7 +42,7 @@ def row_labels(X, name, given, argument, *, owner):
             f"{argument}=..., or pass it as fit(X, {argument}=...)"
         )
     elif isinstance(X, ImageBunch):
-        labels = bunch_column(X, name, argument)
+        labels = X.column(name, argument)
     else:
         raise ValueError(
             f"{argument}={name!r} names a column of metadata, but X is no ImageBunch; give "

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import fisher_exact
+from scipy.stats import fisher_exact, norm
 from scipy.stats.contingency import odds_ratio
 
-from sklearn_shortcuts.audit import enrichment_table
+from sklearn_shortcuts.audit import _enrichment, enrichment_table
 from sklearn_shortcuts.metrics import holm_correction
 
 
@@ -104,6 +104,85 @@ def test_size_of_the_tests_where_nothing_is_enriched():
     assert rejected["patients"] <= 17
 
 
+def test_size_of_the_test_where_few_patients_have_hard_rows():
+    """Cells without rows are common then, and resampling never fills them."""
+    rng = np.random.default_rng(0)
+    patients, rejected = np.repeat(np.arange(60), 5), 0
+    for seed in range(100):
+        rows = pd.DataFrame({"label": 1, "hard": np.repeat(rng.permutation(60) < 6, 5)})
+        metadata = pd.DataFrame({"tube": np.repeat(rng.random(60) < 0.2, 5)})
+        table = enrichment_table(rows, metadata, groups=patients, n_resamples=100, random_state=seed)
+        rejected += table.loc[0, "pvalue"] < 0.05
+    assert rejected <= 13  # binomial: 5 expected, more than 13 in 1 of 2000
+
+
+def test_perfect_separation_by_patients():
+    """Closed form: resampling gives no variance where every patient is alike but for the cells' sums."""
+    hard = np.arange(40) < 10
+    table = enrichment_table(
+        pd.DataFrame({"label": 1, "hard": np.repeat(hard, 3)}),
+        pd.DataFrame({"tube": np.repeat(hard, 3)}),
+        groups=np.repeat(np.arange(40), 3),
+        random_state=0,
+    )
+    record = table.iloc[0]
+    assert record["odds_ratio"] == pytest.approx(10.5 * 30.5 / 0.25)
+    error = np.log(record["high"] / record["low"]) / (2 * norm.ppf(0.975))
+    assert error == pytest.approx(np.sqrt(2 + 2 + 1 / 10 + 1 / 30), rel=0.05)
+    exact = enrichment_table(pd.DataFrame({"label": 1, "hard": hard}), pd.DataFrame({"tube": hard})).iloc[0]
+    assert exact["pvalue"] < record["pvalue"] < 0.001
+
+
+def test_patients_are_drawn_in_parts(monkeypatch):
+    rows, metadata = tubes()
+    options = {"groups": np.arange(400) // 2, "n_resamples": 150, "random_state": 3}
+    whole = enrichment_table(rows, metadata, **options)
+    monkeypatch.setattr(_enrichment, "_DRAWS_AT_ONCE", 7000)
+    pd.testing.assert_frame_equal(enrichment_table(rows, metadata, **options), whole)
+
+
+def bands(values, **options):
+    n = len(values)
+    rows = pd.DataFrame({"label": 1, "hard": np.arange(n) % 3 == 0})
+    table = enrichment_table(rows, pd.DataFrame({"x": values}), **options)
+    return sorted(table["value"]), table.set_index("value")
+
+
+def test_bands_have_names_that_differ():
+    values, table = bands(20200101 + np.arange(60) // 3)
+    assert values == [
+        "20200101 to 20200105",
+        "20200106 to 20200110",
+        "20200111 to 20200115",
+        "20200116 to 20200120",
+    ]
+    np.testing.assert_allclose(table["prevalence_hard"], 0.25)
+    days = pd.Timestamp("2020-01-30") + pd.to_timedelta(np.arange(80), unit="D")
+    assert bands(days, n_bands=2)[0] == ["2020-03-10 to 2020-04-18"]  # of two values the second is told
+    hours = pd.Timestamp("2020-01-30") + pd.to_timedelta(np.arange(20), unit="h")
+    assert bands(hours, n_bands=2)[0] == ["2020-01-30 10:00:00 to 2020-01-30 19:00:00"]
+
+
+def test_bands_of_numbers_most_of_which_are_the_same():
+    assert bands(np.r_[np.zeros(70), np.arange(1, 9)])[0] == ["1 to 8"]  # against "0"
+    assert bands(np.r_[np.arange(8), np.full(70, 8.0)])[0] == ["8"]  # against "0 to 7"
+    assert bands(np.r_[np.arange(30.0), np.full(10, np.inf)], n_bands=2)[0] == ["20 to inf"]
+
+
+def test_numbers_in_columns_of_objects_are_numbers():
+    values = pd.Series([*range(40), None, 2.5], dtype=object)
+    assert bands(values)[0] == ["0 to 9", "10 to 19", "20 to 29", "30 to 39", "missing"]
+    assert bands(pd.Series(list("123456") * 5))[0] == list("123456")
+    assert bands(["missing", "x", None] * 5)[0] == ["'missing'", "missing", "x"]
+
+
+def test_rows_that_took_no_part_are_left_out():
+    rows, metadata = tubes()
+    weight = np.where(np.arange(400) < 100, 0.0, 1.0)
+    table = enrichment_table(rows.assign(weight=weight), metadata[["tube"]])
+    pd.testing.assert_frame_equal(table, enrichment_table(rows[100:], metadata[["tube"]][100:]))
+
+
 def test_a_value_that_all_or_none_have():
     rows = pd.DataFrame({"label": 1, "hard": [True, False] * 10})
     table = enrichment_table(rows, pd.DataFrame({"tube": ["yes"] * 20, "age": range(20)}))
@@ -131,5 +210,11 @@ def test_bad_input(change, message):
         enrichment_table(rows, **arguments)
     with pytest.raises(ValueError, match="metadata has 3 rows, but sample_table has 400"):
         enrichment_table(rows, metadata[:3])
+    with pytest.raises(ValueError, match="column 'name' has 400 values in 400 rows, about one for each"):
+        enrichment_table(rows, metadata.assign(name=[f"p{row}" for row in range(400)]))
+    with pytest.raises(ValueError, match="there are several columns 'view'"):
+        enrichment_table(rows, metadata.rename(columns={"tube": "view"}))
+    with pytest.raises(ValueError, match="row 3 has no label"):
+        enrichment_table(rows.assign(label=rows["label"].where(rows.index != 3)), metadata)
     with pytest.raises(ValueError, match="no column 'label'"):
         enrichment_table(rows.drop(columns="label"), metadata)

@@ -84,6 +84,27 @@ def test_memmap_pickles_as_a_path(tmp_path):
     np.testing.assert_array_equal(np.asarray(pickle.loads(payload))[:, 0, 0], np.arange(10, 50))
 
 
+def test_a_column_is_a_field_or_stands_in_the_metadata():
+    metadata = pd.DataFrame(
+        {"age": pd.array([40, None, 60], dtype="Int64"), "site": pd.Categorical(["a", "b", "a"]), "artifact": "?"},
+        index=[7, 8, 9],
+    )
+    bunch = ImageBunch(np.zeros((3, 4, 4)), artifact=[True, False, True], masks=np.ones((3, 4, 4)), metadata=metadata)
+    assert bunch.column("artifact").tolist() == [True, False, True]
+    for name in ("age", "site"):
+        expected = metadata[name].iloc[[2, 0]].reset_index(drop=True)
+        pd.testing.assert_series_equal(bunch[[2, 0]].column(name), expected)
+    with pytest.raises(ValueError, match=r"name='scanner' is neither a field .* the columns \['age', 'site', 'art"):
+        bunch.column("scanner")
+    with pytest.raises(ValueError, match=r"attribute='masks' has shape \(3, 4, 4\), but one value per row is wanted"):
+        bunch.column("masks", "attribute")
+    for name in ("metadata", "age"):
+        with pytest.raises(ValueError, match="neither a field of the rows nor a column"):
+            bunch.with_fields(metadata=None).column(name)
+    with pytest.raises(ValueError, match="neither a field of the rows nor a column"):
+        bunch.column("metadata")
+
+
 def test_map_images_is_lazy_and_sees_fields():
     calls = []
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_validate
 
@@ -98,7 +98,7 @@ def test_subgroups_may_be_routed():
 def test_bad_input():
     bunch, y, _ = rows()
     model = Table().fit(bunch, y)
-    with pytest.raises(ValueError, match="neither a field nor a metadata column 'scanner'"):
+    with pytest.raises(ValueError, match="attribute='scanner' is neither a field of the rows nor"):
         make_group_scorer("scanner")(model, bunch)
     with pytest.raises(ValueError, match="X must be an ImageBunch with it, or give subgroups"):
         make_group_scorer()(model, flat(bunch), y)
@@ -106,6 +106,10 @@ def test_bad_input():
         make_group_scorer()(model, bunch.with_fields(target=None))
     with pytest.raises(ValueError, match="has one class only, so that it has no AUC"):
         make_group_scorer("target", metric="auc")(model, bunch)
+    with pytest.raises(ValueError, match="one label per row, but y has 2 columns"):
+        make_group_scorer()(model, bunch, np.stack([y, y], axis=1))
+    with pytest.raises(ValueError, match="'calibration_error' needs predict_proba, which RidgeClassifier lacks"):
+        make_group_scorer("view", metric="calibration_error")(RidgeClassifier().fit(flat(bunch), y), bunch, y)
     three = Table().fit(bunch, np.arange(200) % 3)
     with pytest.raises(ValueError, match="needs two classes, but there are 3"):
         make_group_scorer("view", metric="auc")(three, bunch, np.arange(200) % 3)

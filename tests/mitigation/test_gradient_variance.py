@@ -10,7 +10,7 @@ from scipy.stats import zscore
 from skorch.callbacks import Callback
 from torch import nn
 
-from sklearn_shortcuts.mitigation import BAMHardSampleMiner
+from sklearn_shortcuts.mitigation import BAMHardSampleMiner, _gradient_variance
 from sklearn_shortcuts.mitigation._gradient_variance import checkpoint_epochs, standardize_within_classes
 from sklearn_shortcuts.neural import NeuralImageClassifier, RandomGeometry
 from sklearn_shortcuts.neural._net import ClassifierNet
@@ -154,6 +154,26 @@ def test_interrupted_training_keeps_what_is_there(monkeypatch, epoch):
         table = miner(network(2)).fit(images(), np.arange(N) % 2).sample_table_
     assert table["vog"].notna().all() == (epoch == 5)  # epochs 2 and 4 are two checkpoints, 2 alone is none
     assert table["prototypicality"].notna().all()
+
+
+def test_interrupted_measurement_is_not_kept_for_others(monkeypatch, tmp_path):
+    X, y, plain, batches = images(), np.arange(N) % 2, _gradient_variance._spread_over_checkpoints, []
+
+    def press(*arguments):
+        batches.append(1)
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(_gradient_variance, "_spread_over_checkpoints", press)
+    with pytest.warns(UserWarning, match="the computation of 'vog' was interrupted"):
+        first = miner(network(2), memory=str(tmp_path), stage_two_epochs=1).fit(X, y)
+    assert 0 < first.sample_table_["vog"].notna().sum() < N
+    assert first.sample_table_["aux"].notna().all()
+    assert (first.history_["stage"] == 1).all()
+    again = miner(network(2), memory=str(tmp_path), stage_two_epochs=1).fit(X, y)
+    assert again.sample_table_["vog"].notna().all()
+    assert again.history_["stage"].iloc[-1] == 2
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_bad_input():
     missing[3] = np.nan
     with pytest.raises(ValueError, match="row 3 has no value"):
         model.fit(X, y, subgroups=missing)
-    with pytest.raises(ValueError, match="neither a field nor a metadata column 'tube'"):
+    with pytest.raises(ValueError, match="attribute='tube' is neither a field of the rows nor"):
         clone(model).set_params(attribute="tube").fit(X, y)
     with pytest.raises(ValueError, match="has a criterion of its own, CrossEntropy"):
         GroupDROClassifier(small_network(criterion=CrossEntropy())).fit(X, y)

@@ -6,19 +6,23 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_distances
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
 
 from sklearn_shortcuts import ImageBunch
+from sklearn_shortcuts.images._sources import RowSource
+from sklearn_shortcuts.metrics import make_group_scorer, make_subgroups, subgroup_accuracy
 from sklearn_shortcuts.mitigation import BAMHardSampleMiner
-from sklearn_shortcuts.mitigation._hard_samples import ALL_SCORES
+from sklearn_shortcuts.mitigation._hard_samples import ALL_SCORES, _largest
 from sklearn_shortcuts.neural import CrossEntropy, NeuralImageClassifier, SmallCNN
 from sklearn_shortcuts.neural._net import ClassifierNet
 
@@ -271,6 +275,54 @@ def test_search_over_both_stages_keeps_networks_of_the_first(tmp_path, monkeypat
     np.testing.assert_array_equal(*tables)
 
 
+def test_sampling_is_for_stage_two_only(rows):
+    X, y, _ = rows
+    weight = np.random.default_rng(0).choice([0.1, 1.0, 5.0], len(y))
+    by_loss, by_sampling = (
+        quick(estimator=small_network(weighting=weighting)).fit(X, y, sample_weight=weight)
+        for weighting in ("loss", "sampling")
+    )
+    pd.testing.assert_frame_equal(by_loss.sample_table_, by_sampling.sample_table_)
+    stages = [miner.history_.groupby("stage")["train_loss"].first() for miner in (by_loss, by_sampling)]
+    assert stages[0][1] == stages[1][1]
+    assert stages[0][2] != stages[1][2]
+    assert by_sampling.stage_one_.weighting == by_sampling.estimator_.weighting == "sampling"
+
+
+class Unreadable(RowSource):
+    """Rows of which the first cannot be read."""
+
+    def __init__(self, images):
+        self.images = images
+        self.shape, self.dtype = images.shape, images.dtype
+
+    def _read(self, rows):
+        if 0 in np.asarray(rows):
+            raise OSError("the file is damaged")
+        return self.images[rows]
+
+
+def test_images_of_absent_rows_are_not_read():
+    X, y, _ = draw(120, 0.9, 0)
+    y[0] = 7  # nor has it to be of a known class
+    weight = np.r_[0.0, np.ones(119)]
+    miner = quick().fit(ImageBunch(Unreadable(X[:, None, None])), y, sample_weight=weight)
+    table = miner.sample_table_
+    assert table.loc[0, ["prediction", "probability", "bucket", "aux"]].isna().all()
+    assert table.loc[1:, ["prediction", "probability", "bucket", "aux"]].notna().all(axis=None)
+    assert miner.classes_.tolist() == [0, 1]
+
+
+def test_share_of_the_largest_scores_with_ties():
+    scores = np.r_[np.nan, 0.0, 0.0, 1.0, 2.0, 2.0, 2.0, 3.0]
+    assert np.flatnonzero(_largest(scores, 1 / 7)).tolist() == [7]
+    assert np.flatnonzero(_largest(scores, 0.01)).tolist() == [7]
+    assert np.flatnonzero(_largest(scores, 2 / 7)).tolist() == [4, 5, 6, 7]
+    assert np.flatnonzero(_largest(scores, 0.99)).tolist() == [3, 4, 5, 6, 7]
+    for constant in (np.ones(3), np.full(3, np.nan)):
+        assert not _largest(constant, 0.5).any()
+
+
 # -- what may go wrong -------------------------------------------------------------------------------------------------
 def test_no_hard_rows():
     X = np.repeat([[-1.0], [1.0]], 40, axis=0) * np.ones(32)
@@ -315,6 +367,82 @@ def test_interrupted_stage_one_keeps_the_scores(tmp_path, monkeypatch, rows):
     assert (whole.history_["stage"] == 1).sum() == 10  # half a training was not kept
 
 
+def test_interrupted_monitor(rows):
+    X, y, _ = rows
+    scored = []
+
+    def monitor(estimator, X, y):
+        scored.append(estimator.score(X, y))
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        return scored[-1]
+
+    with pytest.warns(UserWarning, match="training was interrupted in epoch 3"):
+        miner = quick(stage_two_epochs=9, monitor=monitor).fit(X, y)
+    assert miner.history_["stage"].tolist() == [1, 1, 1, 2, 2, 2]
+    assert miner.history_["monitor"].tolist()[3:5] == scored[:2]
+    held_out = miner.sample_table_["held_out"]
+    assert miner.score(X[held_out], y[held_out]) == max(scored[:2])
+    assert miner.estimator_.net_.interrupted
+
+
+def test_callbacks_may_stop_both_stages(rows):
+    X, y, _ = rows
+    callbacks = [EarlyStopping(monitor="train_loss", patience=2, threshold=10)]
+    miner = quick(estimator=small_network(callbacks=callbacks), stage_one_epochs=9, stage_two_epochs=9)
+    miner.set_params(monitor="worst_class").fit(X, y)
+    assert miner.history_["stage"].tolist() == [1, 1, 1, 2, 2, 2]
+    assert miner.history_["monitor"].notna().tolist() == [False] * 3 + [True] * 3
+
+
+class Rates(Callback):
+    """Notes the learning rate of every epoch, in the class because the classifier takes copies."""
+
+    seen: list = []
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.seen.append(net.optimizer_.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("continue_training", [True, False])
+def test_schedules_start_anew_in_stage_two(rows, continue_training):
+    X, y, _ = rows
+    Rates.seen.clear()
+    network = small_network(callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.5), Rates()])
+    quick(estimator=network, stage_two_lr=0.03, continue_training=continue_training).fit(X, y)
+    np.testing.assert_allclose(Rates.seen, [0.01, 0.005, 0.0025, 0.03, 0.015])
+
+
+def test_monitor_that_gives_no_number(rows):
+    X, y, _ = rows
+    values = iter([np.nan, 0.5, np.nan])
+    miner = quick(stage_two_epochs=3, monitor=lambda *arguments: next(values)).fit(X, y)
+    kept, last = miner.predict_proba(X), quick(stage_two_epochs=3)
+    with pytest.warns(UserWarning, match="monitor gave no number that can be compared after any of 3 epochs"):
+        last.set_params(monitor=lambda *arguments: np.nan).fit(X, y)
+    assert not np.allclose(kept, last.predict_proba(X))
+    with pytest.raises(ValueError, match="monitor must give one number per epoch, but gave None"):
+        quick(monitor=lambda *arguments: None).fit(X, y)
+
+
+def test_a_class_that_must_be_held_out():
+    X, y, _ = draw(60, 0.9, 0)
+    message = r"class 0 has no row left to train the network on: lower validation_fraction \(now 0.2\), or set monitor"
+    with (
+        pytest.warns(UserWarning, match="monitor: too few rows or groups"),
+        pytest.raises(ValueError, match=message),
+    ):
+        quick(estimator=small_network(random_state=1), monitor="worst_class").fit(X, y, groups=y)
+
+
+def test_scores_that_are_all_the_same(rows):
+    X, y, _ = rows
+    with pytest.warns(UserWarning, match="no row is hard by selection='quantile', .* all have the same aux. Choose"):
+        quick(amplification=0, selection="quantile").fit(X, y)
+    with pytest.warns(UserWarning, match="rows are hard, many of the same correctness. Choose another difficulty"):
+        quick(difficulty="correctness", selection="quantile", quantile=0.001, stage_one_epochs=1).fit(X, y)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -339,3 +467,75 @@ def test_bad_groups():
     groups[7] = np.nan
     with pytest.raises(ValueError, match="row 7 has no group"):
         quick(monitor="worst_class").fit(X, y, groups=groups)
+
+
+# -- searches by the worst subgroup ------------------------------------------------------------------------------------
+GRID = {"amplification": [0.2, 0.6], "upweight": [2, 20], "estimator__lr": [0.01, 0.03]}
+
+
+def of_patients(n=120):
+    X, y, against = draw(n, 0.8, 0)
+    return X, y, np.where(against, "against", "with"), np.arange(n) // 3
+
+
+@pytest.fixture(scope="module")
+def searched():
+    """By bunch, in one process."""
+    X, y, aligned, patients = of_patients()
+    bunch = ImageBunch(X[:, None, None], metadata=pd.DataFrame({"shortcut": aligned}), groups=patients)
+    search = GridSearchCV(
+        quick(monitor="worst_class"),
+        GRID,
+        scoring=make_group_scorer("shortcut"),
+        cv=GroupKFold(2),
+        error_score="raise",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some candidates learn too little
+        return bunch, search.fit(bunch, y, groups=patients)
+
+
+def same_search(one, two):
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(one.cv_results_[name], two.cv_results_[name])
+    assert one.best_params_ == two.best_params_
+    np.testing.assert_array_equal(one.best_estimator_.sample_scores_, two.best_estimator_.sample_scores_)
+    np.testing.assert_array_equal(one.best_estimator_.sample_weight_, two.best_estimator_.sample_weight_)
+
+
+def test_search_in_two_processes_and_by_memory_is_the_same(searched, tmp_path):
+    bunch, one = searched
+    _, y, _, patients = of_patients()
+    assert len(np.unique(one.cv_results_["mean_test_score"])) > 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        two = clone(one).set_params(n_jobs=2, estimator__memory=str(tmp_path)).fit(bunch, y, groups=patients)
+    same_search(one, two)
+    # The score is that of rows of other patients, in the worst subgroup.
+    train, test = next(GroupKFold(2).split(bunch, y, patients))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = clone(one.best_estimator_).fit(bunch[train], y[train])
+    held_out = again.sample_table_["held_out"].to_numpy()
+    assert not set(patients[train][held_out]) & set(patients[train][~held_out])
+    subgroups = make_subgroups(y[test], of_patients()[2][test])
+    expected = subgroup_accuracy(y[test], again.predict(bunch[test]), subgroups=subgroups)
+    assert one.cv_results_["split0_test_score"][one.best_index_] == expected
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_search_with_routed_subgroups_and_patients_is_the_same(searched, n_jobs):
+    _, one = searched
+    X, y, aligned, patients = of_patients()
+    with sklearn.config_context(enable_metadata_routing=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search = GridSearchCV(
+            quick(monitor="worst_class").set_fit_request(groups=True),
+            GRID,
+            scoring=make_group_scorer().set_score_request(subgroups=True),
+            cv=GroupKFold(2),
+            n_jobs=n_jobs,
+            error_score="raise",
+        )
+        search.fit(X, y, groups=patients, subgroups=aligned)
+        same_search(one, search)

@@ -407,7 +407,7 @@ def test_networks_that_do_not_end_in_a_linear_layer(make, message):
         ({"weighting": "dfr"}, "'weighting' parameter"),
         ({"pull": 0}, "'pull' parameter"),
         ({"weighting": "self", "early_epoch": 9}, "early_epoch=9 must be smaller than max_epochs=2"),
-        ({"attribute": "tube"}, "neither a field nor a metadata column 'tube'"),
+        ({"attribute": "tube"}, "attribute='tube' is neither a field of the rows nor"),
         ({"estimator": small_network(criterion=CrossEntropy())}, "has a criterion of its own"),
     ],
 )

@@ -187,6 +187,17 @@ def test_kinds_of_target(target):
     assert np.isfinite(model.sample_scores_).all()
 
 
+def test_rows_are_never_sampled():
+    X, y, _ = draw(100, 0.8, 0)
+    weight = np.random.default_rng(0).choice([0.1, 5.0], 100)
+    scores = [
+        LfFClassifier(small_network(max_epochs=2, weighting=weighting)).fit(X, y, sample_weight=weight).sample_scores_
+        for weighting in ("loss", "sampling")
+    ]
+    assert np.isfinite(scores[0]).all()
+    np.testing.assert_array_equal(*scores)
+
+
 def test_bfloat16():
     X, y, _ = draw(60, 0.8, 0)
     network = NeuralImageClassifier(SmallCNN(4, depth=1), max_epochs=1, precision="bfloat16", random_state=0)

@@ -143,9 +143,11 @@ def test_a_pipeline_trains_with_the_weights(rows):
     np.testing.assert_array_equal(attached.sample_weight, selector.sample_weight_)
     assert "sample_weight" not in bunch.fields
     assert selector.transform(bunch) is bunch  # to predict, and by hand after fit, nothing is attached
-    with pytest.warns(UserWarning, match="X is no ImageBunch, so that the weights cannot go with the rows"):
-        same = clone(selector).fit_transform(np.asarray(bunch), y)
-    np.testing.assert_array_equal(same, np.asarray(bunch))
+    of_images = clone(selector).fit_transform(np.asarray(bunch), y)
+    np.testing.assert_array_equal(of_images.sample_weight, selector.sample_weight_)
+    with pytest.warns(UserWarning, match="HardSampleSelector: a table cannot carry the weights"):
+        same = clone(selector).fit_transform(np.asarray(bunch)[:, 0, 0], y)
+    np.testing.assert_array_equal(same, np.asarray(bunch)[:, 0, 0])
 
 
 def test_the_worst_group_gains():
@@ -220,7 +222,7 @@ def test_clone_and_pickle(rows):
         ({"miner": np.arange(5)}, "miner has scores of 5 rows, but X has 300"),
         ({"miner": ["a"] * N}, "miner must hold numbers"),
         ({"miner": np.full(N, np.nan)}, "no row of positive weight has a score"),
-        ({"miner": "doubts"}, r"miner='doubts' is neither a column of the metadata, which has \['doubt'\], nor"),
+        ({"miner": "doubts"}, r"miner='doubts' is neither a field of the rows nor .* and the columns \['doubt'\]"),
         ({"miner": "doubt", "selection": "threshold"}, "needs one score, but threshold=None"),
         (
             {"miner": "doubt", "selection": "threshold", "keep": "ambiguous", "threshold": (2, 1)},

@@ -186,8 +186,12 @@ def test_sampling_is_repeatable_and_without_weights_no_different(spots):
     first, again, other = (fitted.predict_proba(images) for fitted in fits)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-    plain = [model(max_epochs=2, weighting=weighting).fit(images, codes) for weighting in ("loss", "sampling")]
-    np.testing.assert_array_equal(*(fitted.predict_proba(images) for fitted in plain))
+    for equal in (None, np.full(48, 3.0)):
+        plain = [
+            model(max_epochs=2, weighting=weighting).fit(images, codes, sample_weight=equal).predict_proba(images)
+            for weighting in ("loss", "sampling")
+        ]
+        np.testing.assert_array_equal(*plain)
 
 
 def test_the_loss_of_held_out_rows_is_weighted_under_sampling_too(spots):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from skorch.callbacks import LRScheduler
 from torch import nn
 
 from sklearn_shortcuts.neural import CrossEntropy, NeuralImageClassifier, SmallCNN
@@ -51,6 +52,15 @@ class Fragile(CrossEntropy):
         if self.broken:
             return nn.Identity()  # cannot be called with a batch
         return super().build(n_samples, n_outputs, kind)
+
+
+def test_schedules_go_on_with_a_new_optimizer(spots):
+    images, codes = spots()
+    schedule = LRScheduler("StepLR", step_size=1, gamma=0.5)
+    fitted = model(max_epochs=2, warm_start=True, callbacks=[schedule]).fit(images, codes)
+    fitted.set_params(criterion=CrossEntropy(label_smoothing=0.2)).fit(images, codes)
+    assert fitted.n_iter_ == 4
+    assert fitted.net_.optimizer_.param_groups[0]["lr"] < 0.01
 
 
 def test_a_failed_warm_start_does_not_count(spots, monkeypatch):

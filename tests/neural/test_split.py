@@ -56,6 +56,18 @@ def test_several_labels_keep_the_rare_one_on_both_sides():
         assert y[held_out, 1].sum() == 1
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(50) // 2])
+def test_a_class_of_one_row_stays_in_training(groups):
+    codes = np.arange(50) % 2
+    codes[11] = 2
+    for seed in range(20):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            train, held_out = hold_out(codes, groups, 0.3, seed)
+        assert 11 in train
+        assert len(held_out) >= 10
+
+
 def test_a_class_that_one_patient_has_stays_in_training():
     codes = np.repeat([0, 1, 2], [40, 40, 4])
     groups = np.repeat(np.arange(21), 4)

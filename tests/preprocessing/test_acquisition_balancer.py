@@ -510,9 +510,9 @@ def test_a_covariate_that_tells_the_acquisition_is_refused():
         (
             {"acquisition": "site"},
             {},
-            r"no field or column 'site'; they have \['metadata', 'manufacturer', 'age', 'sex'\]",
+            r"acquisition='site' is neither a field .* and the columns \['manufacturer', 'age', 'sex'\]",
         ),
-        ({"covariates": ["weight"]}, {}, "covariates: the rows have no field or column 'weight'"),
+        ({"covariates": ["weight"]}, {}, "covariates='weight' is neither a field of the rows nor"),
         ({"method": "greedy"}, {}, "method='greedy' is none of strategy='weight'"),
         ({"strategy": "match", "method": "ipw"}, {}, "method='ipw' is none of strategy='match'"),
         ({"strategy": "smote"}, {}, "'strategy' parameter"),
