@@ -56,7 +56,7 @@ def _as_text(values, name, n_bands):
             f"column {name!r} has {n_values} values in {len(values)} rows, as names of patients and files have: leave "
             f"it out by columns=..., combine values, or make numbers of text that holds numbers"
         )
-    while MISSING in text[known] and not known.all():
+    if not known.all():  # the word is another value than none
         text[known & (text == MISSING)] = repr(MISSING)
     return text
 
