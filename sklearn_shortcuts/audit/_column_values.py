@@ -5,7 +5,8 @@ import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
 MISSING = "missing"
-_MOST_VALUES = 20  # of a column with about one value per row
+_MOST_VALUES = 20  # of a column with fewer rows per value than the next number
+_ROWS_PER_VALUE = 10
 _NUMBERS = ("integer", "floating", "mixed-integer-float")
 
 
@@ -29,7 +30,7 @@ def column_values(frame, columns, n_bands):
     Raises
     ------
     ValueError
-        If a column is missing, there twice, or has about one value per row, as names of patients and files have.
+        If a column is missing, there twice, or has few rows per value, as names of patients and files have.
     """
     missing = [name for name in columns if name not in frame]
     if missing:
@@ -50,12 +51,12 @@ def _as_text(values, name, n_bands):
         text[known] = _bands(present, n_bands)
         return text
     text[known] = [str(value) for value in present.tolist()]
-    if (n_values := len(set(text[known]))) > max(_MOST_VALUES, len(values) // 2):
+    if (n_values := len(set(text[known]))) > max(_MOST_VALUES, len(values) // _ROWS_PER_VALUE):
         raise ValueError(
-            f"column {name!r} has {n_values} values in {len(values)} rows, about one for each, which says nothing of "
-            f"others: leave it out by columns=..., or make numbers of text that holds numbers"
+            f"column {name!r} has {n_values} values in {len(values)} rows, as names of patients and files have: leave "
+            f"it out by columns=..., combine values, or make numbers of text that holds numbers"
         )
-    while MISSING in text[known] and not known.all():
+    if not known.all():  # the word is another value than none
         text[known & (text == MISSING)] = repr(MISSING)
     return text
 

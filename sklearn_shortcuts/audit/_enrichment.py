@@ -87,8 +87,8 @@ def enrichment_table(
     Raises
     ------
     ValueError
-        If a column is missing, or has about one value per row, as names of patients have; if lengths differ, or no
-        class has hard and other rows.
+        If a column is missing, or has more than 20 categories and fewer than 10 rows for each, as names of patients and
+        files have; if lengths differ, or no class has hard and other rows.
 
     Notes
     -----

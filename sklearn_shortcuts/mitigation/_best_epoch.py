@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from numbers import Real
 
 import numpy as np
 from skorch.callbacks import Callback
@@ -36,9 +35,12 @@ class KeepBestEpoch(Callback):
     def on_epoch_end(self, net, **kwargs):
         with interruptible():
             value = self.score(net)
-        if not isinstance(value, (Real, np.ndarray)) or np.ndim(value) > 0:
-            raise ValueError(f"monitor must give one number per epoch, but gave {value!r} in epoch {len(net.history)}")
-        value = float(value)
+        try:
+            value = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"monitor must give one number per epoch, but gave {value!r} in epoch {len(net.history)}"
+            ) from None
         net.history.record("monitor", value)
         self.n_scored_ += 1
         if value > self.best_:

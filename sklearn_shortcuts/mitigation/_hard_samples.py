@@ -158,7 +158,8 @@ class BAMHardSampleMiner(NetworkMetaEstimator):
 
     Minority rows and mislabeled rows are both hard, and no such score tells them apart: look at them before you weight
     them up, first at those whose labels :func:`label_quality` doubts too. A network that needs no shortcut has hard
-    rows too, so that these do not prove one.
+    rows too, so that these do not prove one. Scores rank the rows of one training; their values are not comparable
+    between trainings, networks or studies.
 
     The published program hard-codes two classes in its squared loss, and three of its data sets; its strength of 50 and
     learning rate of 1e-5 amount to an ``amplification`` of 0.004, which on small networks ranks rows but does not

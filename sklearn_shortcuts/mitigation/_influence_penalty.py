@@ -11,7 +11,8 @@ from ..neural import Penalty
 from ..neural._second_derivatives import fast_second_derivatives
 from ..neural._structure import main_output
 from ._batch_statistics import running_statistics
-from ._log_probabilities import SCORES, cross_entropies, masked_scores
+from ._decision_losses import decision_losses
+from ._log_probabilities import SCORES, masked_scores
 
 
 class InfluencePenalty(Penalty):
@@ -132,7 +133,7 @@ class _SmallInfluence:
             with running_statistics(module), fast_second_derivatives():
                 logits = module(X)
             logits = main_output(logits).to(X.dtype)
-        losses = cross_entropies(logits, batch["y"], self.kind)
+        losses = decision_losses(logits, batch["y"]).mean(1)
         gradients = torch.autograd.grad(losses.sum(), weights, create_graph=True, allow_unused=True)
         total = sum(gradient.sum() for gradient in gradients if gradient is not None)
         (influence,) = torch.autograd.grad(total, X, create_graph=True)

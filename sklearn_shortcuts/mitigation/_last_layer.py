@@ -257,8 +257,8 @@ class LastLayerRetraining(NetworkMetaEstimator):
             lacking = np.setdiff1d(found.codes[used, column], found.codes[held_out, column])
             if len(lacking):
                 raise ValueError(
-                    f"subgroup {found.names[lacking[0]].item()!r} has no held-out row to train the last layer on: raise "
-                    f"held_out_fraction (now {self.held_out_fraction}), or leave the subgroup out"
+                    f"subgroup {found.names[lacking[0]].item()!r} has no held-out row to train the last layer on: "
+                    f"raise held_out_fraction (now {self.held_out_fraction}), or leave the subgroup out"
                 )
         remedy = f"lower held_out_fraction (now {self.held_out_fraction})"
         check_all_classes_stay(rows.labels, used, train, trained="the features", remedy=remedy)
@@ -349,8 +349,8 @@ class LastLayerRetraining(NetworkMetaEstimator):
             lacking = np.setdiff1d(present, found.codes[half, column])
             if len(lacking):
                 raise ValueError(
-                    f"subgroup {found.names[lacking[0]].item()!r} has too few of the {len(held_out)} held-out rows to choose "
-                    f"C by one half of them: give C, or raise held_out_fraction"
+                    f"subgroup {found.names[lacking[0]].item()!r} has too few of the {len(held_out)} held-out rows to "
+                    f"choose C by one half of them: give C, or raise held_out_fraction"
                 )
         return [np.searchsorted(held_out, half) for half in halves]
 

@@ -28,12 +28,6 @@ def log_probabilities(logits, kind):
     return F.log_softmax(logits, dim=1)[:, None]
 
 
-def cross_entropies(logits, y, kind):
-    """Give the cross-entropy of every row, of several labels their mean, shape (n,)."""
-    values = log_probabilities(logits, kind)
-    return -values.gather(2, _answers(values, "true", y))[:, :, 0].mean(1)
-
-
 def masked_scores(batch, logits, kind, scores):
     """Give the scores to explain and what their explanations are compared with.
 

@@ -88,7 +88,9 @@ def _values_of(subgroups, n_rows):
     # Of rows that the miner held out it only knows whether its network was wrong.
     pairs = zip(table["label"], table["prediction"])
     wrong = np.array([np.any(label != prediction) for label, prediction in pairs])
-    return np.where(table["hard"] | (table["held_out"] & wrong), "hard", "not hard")
+    values = np.where(table["hard"] | (table["held_out"] & wrong), "hard", "not hard").astype(object)
+    values[table["bucket"].isna()] = None  # of rows of weight 0 nothing at all
+    return values
 
 
 def _check_values(values, name, n_rows, used):

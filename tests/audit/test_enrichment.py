@@ -210,8 +210,8 @@ def test_bad_input(change, message):
         enrichment_table(rows, **arguments)
     with pytest.raises(ValueError, match="metadata has 3 rows, but sample_table has 400"):
         enrichment_table(rows, metadata[:3])
-    with pytest.raises(ValueError, match="column 'name' has 400 values in 400 rows, about one for each"):
-        enrichment_table(rows, metadata.assign(name=[f"p{row}" for row in range(400)]))
+    with pytest.raises(ValueError, match="column 'name' has 200 values in 400 rows, as names of patients"):
+        enrichment_table(rows, metadata.assign(name=[f"p{row // 2}" for row in range(400)]))
     with pytest.raises(ValueError, match="there are several columns 'view'"):
         enrichment_table(rows, metadata.rename(columns={"tube": "view"}))
     with pytest.raises(ValueError, match="row 3 has no label"):

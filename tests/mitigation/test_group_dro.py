@@ -189,6 +189,11 @@ def test_subgroups_of_a_miner():
     assert model.group_sizes_[[not name.endswith("not hard") for name in model.group_sizes_.index]].sum() == wrong
     with pytest.raises(ValueError, match="fitted on 300 rows, but X has 299"):
         model.fit(X[:-1], y[:-1], subgroups=miner)
+    weight = (np.arange(len(y)) != 5).astype(float)
+    partial = clone(miner).fit(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match="row 5 has no value"):
+        model.fit(X, y, subgroups=partial)
+    assert model.fit(X, y, subgroups=partial, sample_weight=weight).group_sizes_.sum() == len(y) - 1
     with pytest.raises(NotFittedError):
         model.fit(X, y, subgroups=BAMHardSampleMiner())
     with pytest.raises(ValueError, match="with hard_mask_, but is a LogisticRegression"):
