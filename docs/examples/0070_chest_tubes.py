@@ -261,5 +261,5 @@ for name, model in models.items():
 pd.DataFrame(shares).T.round(3)
 
 # %%
-# By maps the three networks are much the same: all look at the tube somewhat more than by chance. By worst subgroup they
-# are not. The rows tell, the maps illustrate.
+# By maps the three networks are much the same: all look at the tube somewhat more than by chance. By worst subgroup
+# they are not. The rows tell, the maps illustrate.
