@@ -27,7 +27,7 @@ def study(n, prevalence, seed):
 
 @pytest.fixture(scope="module")
 def tubes():
-    return study(800, {0: 0.05, 1: 0.9}, 0)
+    return study(1000, {0: 0.05, 1: 0.9}, 0)
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,11 @@ def validation():
 def miners(tubes, validation):
     """The miner, and plain training on the same rows for the same steps; epochs are chosen by the worst subgroup."""
     network = NeuralImageClassifier(
-        SmallCNN(8, depth=2), optimizer="sgd", lr=0.01, batch_size=64, normalize="channel", random_state=0
+        SmallCNN(8, depth=2), optimizer="sgd", lr=0.01, batch_size=32, normalize="channel", random_state=0
     )
     options = {
         "stage_one_epochs": 15,
-        "stage_two_epochs": 20,
+        "stage_two_epochs": 25,
         "monitor": lambda model, X, y: worst_subgroup(model, validation),
         "validation_fraction": 0.02,
     }
