@@ -220,8 +220,8 @@ def thresholds(cells):
         judge("N", "worst group below plain, a control", lost, "<= 0.02", lost <= 0.02)
     if known("L", 60):
         at_least("L", "AUROC of wrong labels", means.loc[("L", 60, "BAM"), "AUROC flips"], 0.95)
-    for task, bar in (("GL", 0.19), ("W", 0.19), ("WL", 0.35)):
-        if known(task, 60):
+    for task, bars in (("GL", (0.19,)), ("W", (0.14, 0.19)), ("WL", (0.27, 0.35))):  # weak and strong amplification
+        for bar in bars if known(task, 60) else ():
             margin = means.loc[(task, 60, "BAM"), "AUROC"] - means.loc[(task, 60, "JTT"), "AUROC"]
             at_least(task, "AUROC above that of plain training's last loss at T=60", margin, bar)
     return pd.DataFrame(records, columns=["task", "what", "value", "bar", "verdict"])
