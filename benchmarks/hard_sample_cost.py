@@ -114,7 +114,7 @@ def main():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*interrupted")
         for n in (1_000, 1_000_000):
-            run(n, size=16 if quick else 64, n_steps=5 if quick else 150, repeats=1 if quick else 9)
+            run(n, size=16 if quick else 64, n_steps=5 if quick else 100, repeats=1 if quick else 7)
 
 
 if __name__ == "__main__":

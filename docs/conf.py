@@ -16,6 +16,7 @@ from api_reference import ROOMS  # noqa: E402
 
 import sklearn_shortcuts  # noqa: E402
 from benchmarks import _regularization_tables as regularization_tables  # noqa: E402
+from benchmarks import hard_samples  # noqa: E402
 from benchmarks.region_sensitivity_calibration import summarize  # noqa: E402
 
 project = "sklearn-shortcuts"
@@ -32,7 +33,10 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-INCLUDED = ("calibration", "explanation_regularization", "covid_age_study")  # by pages of the user guide
+INCLUDED = (  # by pages of the user guide
+    *("calibration", "explanation_regularization", "covid_age_study"),
+    *("hard_samples", "hard_sample_study"),
+)
 MISSING = "The results are not part of this build."
 exclude_patterns = ["_build", "examples", "templates", *(f"generated/{name}.rst" for name in INCLUDED)]
 suppress_warnings = ["config.cache"]  # the gallery keeps a function in its configuration
@@ -163,6 +167,59 @@ def write_covid_age_study():
     _write(HERE / "generated" / "covid_age_study.rst", [*lines, ""])
 
 
+def write_hard_samples():
+    """Write the tables of the benchmark of hard samples, if its results are there."""
+    generated, results = HERE / "generated", HERE / "images" / "hard_samples.csv"
+    lines = [MISSING]
+    if results.exists():
+        cells = pd.read_csv(results)
+        hard_samples.thresholds(cells).to_csv(generated / "hard_samples_thresholds.csv", index=False)
+        lines = [
+            ".. csv-table:: What is promised of the miner, and whether it holds. *T* is the number of epochs of the "
+            "first training.",
+            "   :file: ../generated/hard_samples_thresholds.csv",
+            "   :header-rows: 1",
+            "",
+        ]
+        for number, (task, table) in enumerate(hard_samples.summarize(cells).groupby("task", sort=False)):
+            name = f"hard_samples_{task}.csv"
+            table = table.drop(columns="task")
+            table.loc[:, (table != "").any()].to_csv(generated / name, index=False)
+            n_seeds = cells.loc[cells["task"] == task, "seed"].nunique()
+            lines += [
+                f".. dropdown:: Task {task}, {n_seeds} seed{'s' * (n_seeds > 1)}",
+                *["   :open:"] * (number == 0),
+                "",
+                "   .. csv-table::",
+                f"      :file: ../generated/{name}",
+                "      :header-rows: 1",
+                "",
+            ]
+    _write(generated / "hard_samples.rst", [*lines, ""])
+
+
+def write_hard_sample_study():
+    """Write the tables, and the figure if there is one, of hard samples among real radiographs."""
+    images = HERE / "images"
+    captions = {
+        "hard_sample_study": "Real radiographs, mean and standard deviation over seeds: scores on patients of all four "
+        "groups.",
+        "hard_sample_study_found": "What was found among the training rows, mean and standard deviation over seeds.",
+    }
+    lines = []
+    for name, caption in captions.items():
+        if (images / f"{name}.csv").exists():
+            lines += [f".. csv-table:: {caption}", f"   :file: ../images/{name}.csv", "   :header-rows: 1", ""]
+    if (images / "hard_sample_study.png").exists():
+        lines += [
+            ".. figure:: ../images/hard_sample_study.png",
+            "   :alt: Scores per method on real radiographs",
+            "",
+            "   The same, drawn.",
+        ]
+    _write(HERE / "generated" / "hard_sample_study.rst", [*(lines or [MISSING]), ""])
+
+
 def _write(path, lines):
     text = "\n".join(lines)
     if not path.exists() or path.read_text() != text:  # an unchanged page is not built again
@@ -173,3 +230,5 @@ write_api_pages()
 write_calibration()
 write_explanation_regularization()
 write_covid_age_study()
+write_hard_samples()
+write_hard_sample_study()

@@ -14,6 +14,7 @@ def test_pages_are_found():
         "datasets",
         "explanation_regularization",
         "explanations",
+        "hard_samples",
         "harmonization",
         "networks",
         "region_sensitivity",
