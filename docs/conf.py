@@ -199,7 +199,7 @@ def write_hard_samples():
 
 
 def write_hard_sample_study():
-    """Write the tables, and the figure if there is one, of hard samples among real radiographs."""
+    """Write the tables of hard samples among real radiographs, if they are there."""
     images = HERE / "images"
     captions = {
         "hard_sample_study": "Real radiographs, mean and standard deviation over seeds: scores on patients of all four "
@@ -210,13 +210,6 @@ def write_hard_sample_study():
     for name, caption in captions.items():
         if (images / f"{name}.csv").exists():
             lines += [f".. csv-table:: {caption}", f"   :file: ../images/{name}.csv", "   :header-rows: 1", ""]
-    if (images / "hard_sample_study.png").exists():
-        lines += [
-            ".. figure:: ../images/hard_sample_study.png",
-            "   :alt: Scores per method on real radiographs",
-            "",
-            "   The same, drawn.",
-        ]
     _write(HERE / "generated" / "hard_sample_study.rst", [*(lines or [MISSING]), ""])
 
 
