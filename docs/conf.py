@@ -32,7 +32,13 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-INCLUDED = ("calibration", "explanation_regularization", "covid_age_study")  # by pages of the user guide
+INCLUDED = (  # by pages of the user guide
+    "calibration",
+    "explanation_regularization",
+    "covid_age_study",
+    "acquisition_study",
+    "acquisition_probe_calibration",
+)
 MISSING = "The results are not part of this build."
 exclude_patterns = ["_build", "examples", "templates", *(f"generated/{name}.rst" for name in INCLUDED)]
 suppress_warnings = ["config.cache"]  # the gallery keeps a function in its configuration
@@ -163,6 +169,40 @@ def write_covid_age_study():
     _write(HERE / "generated" / "covid_age_study.rst", [*lines, ""])
 
 
+def write_acquisition_study():
+    """Write the tables of the probes and of the balancer on real studies, if they are there."""
+    titles = {
+        "acquisition_probe_study": "What the fast probe tells, with 95 % intervals. *risk* is (2 AUC - 1) V.",
+        "acquisition_balancer_study": "A network trained on radiographs in which the hospital goes with pneumonia in "
+        "95 % of the rows, tested on patients of both hospitals; mean and standard deviation over seeds.",
+    }
+    lines = []
+    for name, title in titles.items():
+        table = HERE / "images" / f"{name}.csv"
+        if table.exists():
+            lines += [f".. csv-table:: {title}", f"   :file: ../images/{table.name}", "   :header-rows: 1", ""]
+    _write(HERE / "generated" / "acquisition_study.rst", lines or [MISSING, ""])
+
+
+def write_acquisition_calibration():
+    """Write table and figure of the calibration of the acquisition probe, if they are there."""
+    table, figure = (HERE / "images" / f"acquisition_probe_calibration.{kind}" for kind in ("csv", "png"))
+    lines = [MISSING]
+    if table.exists() and figure.exists():
+        lines = [
+            ".. csv-table:: Share of the studies in which the p-value is 0.05 or less, with its 95 % interval (Clopper "
+            "and Pearson). In all but those that are not balanced it should be 0.05.",
+            f"   :file: ../images/{table.name}",
+            "   :header-rows: 1",
+            "",
+            f".. figure:: ../images/{figure.name}",
+            "   :alt: Distribution functions of the p-values by kind of study",
+            "",
+            "   Distribution of the p-values. On the dotted line they are uniform.",
+        ]
+    _write(HERE / "generated" / "acquisition_probe_calibration.rst", [*lines, ""])
+
+
 def _write(path, lines):
     text = "\n".join(lines)
     if not path.exists() or path.read_text() != text:  # an unchanged page is not built again
@@ -173,3 +213,5 @@ write_api_pages()
 write_calibration()
 write_explanation_regularization()
 write_covid_age_study()
+write_acquisition_study()
+write_acquisition_calibration()

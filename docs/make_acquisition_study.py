@@ -11,7 +11,6 @@ the initial weights.
 import argparse
 import os
 import time
-import warnings
 from pathlib import Path
 
 import joblib
@@ -23,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
 
-from sklearn_shortcuts import AcquisitionBalancer, AcquisitionProbe, ImageBunch, NeuralImageClassifier
+from sklearn_shortcuts import AcquisitionBalancer, AcquisitionProbe, NeuralImageClassifier
 from sklearn_shortcuts.datasets import load_study
 from sklearn_shortcuts.neural import SmallCNN
 
