@@ -11,7 +11,7 @@ the training rows are balanced?
 # ------------
 # Generated radiographs, taken by two models of scanners: A is a little softer, B a little noisier. The eye sees
 # next to nothing of it. In the rows to train on most sick patients went to A, and most healthy ones to B; in the test
-# rows scanner and disease have nothing to do with each other. In both, some of the old patients went to A rather than B.
+# rows scanner and disease have nothing to do with each other. In both, some old patients went to A rather than to B.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
