@@ -36,6 +36,7 @@ extensions = [
 INCLUDED = (  # by pages of the user guide
     *("calibration", "explanation_regularization", "covid_age_study"),
     *("hard_samples", "hard_sample_study"),
+    *("acquisition_study", "acquisition_probe_calibration"),
 )
 MISSING = "The results are not part of this build."
 exclude_patterns = ["_build", "examples", "templates", *(f"generated/{name}.rst" for name in INCLUDED)]
@@ -198,19 +199,40 @@ def write_hard_samples():
     _write(generated / "hard_samples.rst", [*lines, ""])
 
 
-def write_hard_sample_study():
-    """Write the tables of hard samples among real radiographs, if they are there."""
-    images = HERE / "images"
-    captions = {
-        "hard_sample_study": "Real radiographs, mean and standard deviation over seeds: scores on patients of all four "
-        "groups.",
-        "hard_sample_study_found": "What was found among the training rows, mean and standard deviation over seeds.",
-    }
+def write_study(page, captions):
+    """Write the tables of a study on real data, as far as they are there.
+
+    Parameters
+    ----------
+    page : str
+        What a page of the user guide includes.
+    captions : dict of str to str
+        Captions of the tables, by the names of their files.
+    """
     lines = []
     for name, caption in captions.items():
-        if (images / f"{name}.csv").exists():
+        if (HERE / "images" / f"{name}.csv").exists():
             lines += [f".. csv-table:: {caption}", f"   :file: ../images/{name}.csv", "   :header-rows: 1", ""]
-    _write(HERE / "generated" / "hard_sample_study.rst", [*(lines or [MISSING]), ""])
+    _write(HERE / "generated" / f"{page}.rst", [*(lines or [MISSING]), ""])
+
+
+def write_acquisition_calibration():
+    """Write table and figure of the calibration of the acquisition probe, if they are there."""
+    table, figure = (HERE / "images" / f"acquisition_probe_calibration.{kind}" for kind in ("csv", "png"))
+    lines = [MISSING]
+    if table.exists() and figure.exists():
+        lines = [
+            ".. csv-table:: Share of the studies in which the p-value is 0.05 or less, with its 95 % interval (Clopper "
+            "and Pearson). In all but those that are not balanced it should be 0.05.",
+            f"   :file: ../images/{table.name}",
+            "   :header-rows: 1",
+            "",
+            f".. figure:: ../images/{figure.name}",
+            "   :alt: Distribution functions of the p-values by kind of study",
+            "",
+            "   Distribution of the p-values. On the dotted line they are uniform.",
+        ]
+    _write(HERE / "generated" / "acquisition_probe_calibration.rst", [*lines, ""])
 
 
 def _write(path, lines):
@@ -224,4 +246,20 @@ write_calibration()
 write_explanation_regularization()
 write_covid_age_study()
 write_hard_samples()
-write_hard_sample_study()
+write_study(
+    "hard_sample_study",
+    {
+        "hard_sample_study": "Real radiographs, mean and standard deviation over seeds: scores on patients of all four "
+        "groups.",
+        "hard_sample_study_found": "What was found among the training rows, mean and standard deviation over seeds.",
+    },
+)
+write_study(
+    "acquisition_study",
+    {
+        "acquisition_probe_study": "What the fast probe tells, with 95 % intervals. *risk* is (2 AUC - 1) V.",
+        "acquisition_balancer_study": "A network trained on radiographs in which the hospital goes with pneumonia in "
+        "95 % of the rows, tested on patients of both hospitals; mean and standard deviation over seeds.",
+    },
+)
+write_acquisition_calibration()

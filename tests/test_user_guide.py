@@ -11,6 +11,7 @@ PAGES = sorted(path for path in GUIDE.glob("*.rst") if ">>> " in path.read_text(
 
 def test_pages_are_found():
     expected = {
+        "acquisition",
         "datasets",
         "explanation_regularization",
         "explanations",
