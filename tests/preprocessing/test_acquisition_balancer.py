@@ -469,7 +469,7 @@ def test_several_columns_fields_and_callables_name_the_acquisition():
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
 def test_no_acquisition_is_an_error_that_names_the_ways():
-    with pytest.raises(ValueError, match=r"(?s)acquisition='manufacturer'.*callable.*fit\(X, y, acquisition=\.\.\.\)"):
+    with pytest.raises(ValueError, match=r"\(acquisition='manufacturer'\), set a callable.* fit\(X, "):
         AcquisitionBalancer().fit(np.zeros((4, 3, 3)), [0, 1, 0, 1])
 
 
@@ -524,11 +524,6 @@ def test_a_covariate_that_tells_the_acquisition_is_refused():
             "acquisition has 30 rows, but X has 60",
         ),
         ({"acquisition": None}, {"acquisition": ["GE"] * 60}, "two or more acquisitions, found only 'GE'"),
-        (
-            {"acquisition": len},
-            {"acquisition": ["GE"] * 60},
-            "acquisition is passed, but the parameter acquisition is a callable",
-        ),
         ({}, {"y": None}, "requires y to be passed"),
         ({}, {"y": np.zeros(60)}, "y has one class only"),
         ({}, {"y": np.tile([0.0, np.nan], 30)}, "y: row 1 has no label"),
