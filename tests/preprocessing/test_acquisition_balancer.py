@@ -63,11 +63,24 @@ def test_matching_and_undersampling_balance_covariates_and_label(options):
     pd.testing.assert_frame_equal(table, expected)
 
 
+@pytest.mark.parametrize("target", ["covariates", "both"])
+@pytest.mark.parametrize("options", [SELECTING[0], SELECTING[3]], ids=["match", "undersample"])
+def test_defaults_balance_every_cohort(options, target):
+    for seed in range(100, 124):
+        acquisition, label, covariates, _ = simulate(seed)
+        fitted = balancer(target=target, **options).fit(bunch_of(acquisition, covariates), label)
+        table = fitted.balance_table_.drop(index=[("y", "smd"), ("y", "cramers_v")] if target == "covariates" else [])
+        assert (table.xs("smd", level="statistic")["after"] <= 0.1).all()
+        assert (table.xs("cramers_v", level="statistic")["after"] <= 0.05).all()
+
+
 @pytest.mark.parametrize(
     "options",
     [
         *SELECTING[:3],
         {"strategy": "match", "ratio": 2},
+        {"strategy": "match", "ratio": 2, "replacement": True},
+        {"strategy": "match", "replacement": True},
         {"strategy": "undersample", "n_bins": 10},
         {"strategy": "weight"},
     ],
