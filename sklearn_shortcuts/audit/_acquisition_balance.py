@@ -109,7 +109,7 @@ def acquisition_probabilities(codes, adjusted, patients):
     """
     if adjusted is None:
         return None
-    matrix, _ = design_matrix(covariate_columns(adjusted), len(adjusted))
+    matrix, _ = design_matrix(covariate_columns(adjusted), len(codes))
     weights = None if patients is None else 1 / np.bincount(patients)[patients]
     if matrix.size == 0:
         return None

@@ -4,10 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..images import ImageBunch
-from ._folds import plain_name
 from ._labels import make_target
-
-_NAMES = {"acquisition": "a scanner, site or protocol per row", "y": "a label per row"}
 
 
 def read_acquisition(acquisition, bunch, estimator_name):
@@ -37,7 +34,7 @@ def read_acquisition(acquisition, bunch, estimator_name):
             f"This {estimator_name} estimator requires y to be passed, but the target y is None: its second argument "
             "is the acquisition, such as the scanner of every row or the name of a metadata column"
         )
-    values = named_column(acquisition, bunch, "acquisition")
+    values = bunch.column(acquisition, "acquisition") if isinstance(acquisition, str) else acquisition
     values = values if hasattr(values, "iloc") else np.asarray(values)
     if np.ndim(values) and len(values) != len(bunch):
         raise ValueError(f"acquisition has {len(values)} rows, but X has {len(bunch)}")
@@ -112,7 +109,9 @@ def read_label(y, bunch, estimator_name):
                 f"the field 'target' of the rows cannot be compared with the acquisition: {error}; give y, or leave "
                 "the field out by with_fields(target=None)"
             ) from error
-    target = make_target(named_column(y, bunch, "y"), estimator_name)
+    if isinstance(y, str):  # a field may hold several labels
+        y = bunch.get(y) if y in bunch.fields and y != "metadata" else bunch.column(y, "y")
+    target = make_target(y, estimator_name)
     if len(target.y) != len(bunch):
         raise ValueError(f"y has {len(target.y)} rows, but X has {len(bunch)}")
     return target
@@ -124,7 +123,7 @@ def read_covariates(covariates, bunch):
     Parameters
     ----------
     covariates : DataFrame, str, sequence of str or None
-        Columns, or the names of metadata columns.
+        Columns, or the names of fields or metadata columns.
     bunch : ImageBunch
         Rows.
 
@@ -148,7 +147,7 @@ def read_covariates(covariates, bunch):
         names = [covariates] if isinstance(covariates, str) else list(covariates)
         if not all(isinstance(name, str) for name in names):
             raise ValueError("covariates must be a DataFrame or names of metadata columns, got values without names")
-        table = pd.DataFrame({name: np.asarray(named_column(name, bunch, "covariates")) for name in names})
+        table = pd.DataFrame({name: bunch.column(name, "covariates") for name in names})
     table = table.reset_index(drop=True)
     for name in table.columns:
         missing = np.flatnonzero(table[name].isna())
@@ -158,44 +157,6 @@ def read_covariates(covariates, bunch):
                 "these rows out, or make missing a category of its own"
             )
     return table
-
-
-def named_column(values, bunch, argument):
-    """Look up the field or metadata column of a name; values that are no name stay as they are.
-
-    Parameters
-    ----------
-    values : array-like or str
-        Values or name.
-    bunch : ImageBunch
-        Rows.
-    argument : str
-        For messages.
-
-    Returns
-    -------
-    array-like
-        Values of the rows.
-
-    Raises
-    ------
-    ValueError
-        If there is no such field or column.
-    """
-    if not isinstance(values, str):
-        return values
-    if values in bunch.fields:
-        return bunch.get(values)
-    columns = list(bunch.get("metadata").columns) if "metadata" in bunch.fields else []
-    if values in columns:
-        return bunch.get("metadata")[values]
-    near = [column for column in columns if plain_name(column) == plain_name(values)]
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    what = _NAMES.get(argument, "values")
-    raise ValueError(
-        f"{argument}: the rows have no field or metadata column {values!r}, but {list(bunch.fields)} and the columns "
-        f"{columns}{hint} Give {what}, or one of these names"
-    )
 
 
 def as_given(rows, array_shape):

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 
+from ..images._fields import plain_name
+
 # Column names under which studies usually keep the patient, without their separators.
 PATIENT_NAMES = frozenset(
     ["patient", "patientid", "patientnumber", "pid", "subject", "subjectid", "caseid", "participantid", "personid"]
@@ -95,11 +97,6 @@ def make_folds(cv, positive, codes, groups, label_names, random_state):
         shares.append(len(np.unique(units[test])) / max(len(np.unique(units[train])), 1))
         _check_classes(positive, train, test, groups, fold, label_names)
     return Folds(splits, number, float(np.mean(shares)), _is_reciprocal(splits, number))
-
-
-def plain_name(column):
-    """Write a column name without case and separators."""
-    return "".join(filter(str.isalnum, str(column).lower()))
 
 
 def number_patients(bunch):

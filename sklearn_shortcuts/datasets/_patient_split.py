@@ -84,7 +84,10 @@ def split_by_patient(X, y=None, *, groups=None, fractions=(0.6, 0.3, 0.1), strat
     if y is None and is_bunch and "target" in X.fields:
         y = X.get("target")
     if isinstance(stratify, str) or (isinstance(stratify, list) and stratify and isinstance(stratify[0], str)):
-        stratify = _columns(X, stratify, n_rows)
+        if not is_bunch:
+            raise ValueError(f"stratify={stratify!r} names fields or columns, but X is no ImageBunch; give the values")
+        names = [stratify] if isinstance(stratify, str) else stratify
+        stratify = pd.DataFrame({name: X.column(name, "stratify") for name in names})
     check_consistent_length(patients, y, stratify, np.empty(n_rows))
     shares = _check_fractions(fractions)
     indicators = _indicators(y, stratify, n_rows)
@@ -161,17 +164,6 @@ def _check_fractions(fractions):
     if shares.ndim != 1 or len(shares) < 2 or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(f"fractions must be at least two positive numbers with sum 1, got {fractions!r}")
     return shares / shares.sum()
-
-
-def _columns(X, names, n_rows):
-    if not isinstance(X, ImageBunch):
-        raise ValueError(f"stratify={names!r} names metadata, but X is no ImageBunch; give the values")
-    names = [names] if isinstance(names, str) else names
-    table = X.get("metadata") if "metadata" in X.fields else pd.DataFrame(index=range(n_rows))
-    absent = [name for name in names if name not in table.columns]
-    if absent:
-        raise ValueError(f"stratify: the metadata has no column {absent[0]!r}; it has {list(map(str, table.columns))}")
-    return table[names]
 
 
 def _indicators(y, stratify, n_rows):

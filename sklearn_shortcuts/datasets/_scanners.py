@@ -38,7 +38,7 @@ def apply_scanner(X, scanner, settings, *, value_range=None, random_state=None):
     X : ImageBunch or array-like of shape (n, H, W) or (n, C, H, W)
         Images of at least 16 x 16 pixels; not changed.
     scanner : array-like of shape (n,) or str
-        Name of every row's scanner, or the name of a column of the bunch's metadata or of one of its fields.
+        Name of every row's scanner, or the name of a field of the bunch or of a column of its metadata.
     settings : dict of dict
         By scanner, what it does; an empty dict does nothing, and settings left out do nothing.
 
@@ -161,12 +161,7 @@ class _Scanners:
 
 def _scanner_names(bunch, scanner):
     if isinstance(scanner, str):
-        if "metadata" in bunch.fields and scanner in bunch.get("metadata").columns:
-            scanner = bunch.get("metadata")[scanner]
-        elif scanner in bunch.fields:
-            scanner = bunch.get(scanner)
-        else:
-            raise ValueError(f"scanner: the rows have no metadata column or field {scanner!r}")
+        scanner = bunch.column(scanner, "scanner")
     names = column_or_1d(scanner)
     if len(names) != len(bunch):
         raise ValueError(f"scanner has {len(names)} rows, but X has {len(bunch)}")

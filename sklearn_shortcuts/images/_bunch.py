@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ._fields import as_field, as_images, as_masks, check_length, check_spatial_shape
+from ._fields import as_field, as_images, as_masks, check_length, check_spatial_shape, plain_name
 from ._sources import MappedRows, RowSource, RowView, as_row_indices, is_integer, take_rows
 
 _FIELD_ORDER = ("masks", "artifact", "artifact_masks", "target", "metadata", "sample_weight", "groups")
@@ -240,9 +240,12 @@ class ImageBunch:
         elif name in table.columns:
             values = table[name]
         else:
+            known = [*self._fields, *table.columns]
+            near = [known_name for known_name in known if plain_name(known_name) == plain_name(name)]
+            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(
                 f"{argument}={name!r} is neither a field of the rows nor a column of their metadata; they have the "
-                f"fields {list(self._fields)} and the columns {list(table.columns)}"
+                f"fields {list(self._fields)} and the columns {list(table.columns)}{hint}"
             )
         if len(values.shape) != 1:
             raise ValueError(f"{argument}={name!r} has shape {values.shape}, but one value per row is wanted")

@@ -86,14 +86,23 @@ def as_field(value, name, n_rows):
                 "as one patient: fill them in, each with a value of its own, or drop the rows"
             )
     if name == "sample_weight" and isinstance(value, (np.ndarray, pd.Series)):
-        weights = _as_numbers(value)
-        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-        if len(wrong):
-            raise ValueError(
-                f"sample_weight: row {wrong[0]} has {weights[wrong[0]]:g}, but weights are finite numbers from 0 on; "
-                "give 0 to leave a row out"
-            )
+        refuse_wrong_weights(_as_numbers(value))
     return value
+
+
+def refuse_wrong_weights(weights):
+    """Raise if a weight, one of an array of numbers of shape (n,), is negative or not finite; names its row."""
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        raise ValueError(
+            f"sample_weight: row {wrong[0]} has {weights[wrong[0]]:g}, but weights are finite numbers from 0 on; give "
+            "0 to leave a row out"
+        )
+
+
+def plain_name(column):
+    """Write a column name without case and separators."""
+    return "".join(filter(str.isalnum, str(column).lower()))
 
 
 def check_length(value, name, n_rows):

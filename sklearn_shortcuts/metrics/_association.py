@@ -9,6 +9,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval, validate_params
 
 from .._random_state import make_random_state
+from ..images._fields import refuse_wrong_weights
 from ._inputs import UnmeasurableError, check_groups
 
 _CELLS_AT_ONCE = 4_000_000  # counts of drawn patients held in memory at a time
@@ -144,11 +145,7 @@ def _check_attributes(a, b, sample_weight):
     else:
         weights = column_or_1d(sample_weight, dtype=np.float64)
         check_consistent_length(a, weights)
-        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-        if len(wrong):
-            raise ValueError(
-                f"sample_weight: row {wrong[0]} has {weights[wrong[0]]:g}, but weights are finite numbers from 0 on"
-            )
+        refuse_wrong_weights(weights)
     places, sizes = [], []
     for name, values in (("a", a), ("b", b)):
         place, categories = pd.factorize(values)

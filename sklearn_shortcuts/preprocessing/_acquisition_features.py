@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..images import ImageBunch
 from ..images._array_rows import bunch_of_arrays
+from ..images._fields import plain_name
 from . import _feature_families as formulas
 from ._masking import check_finite
 
@@ -256,7 +257,7 @@ class AcquisitionFeatures(TransformerMixin, BaseEstimator):
             return []
         columns = list(bunch.get("metadata").columns) if "metadata" in bunch.fields else []
         if self.metadata_columns is None:
-            plain = {column: "".join(filter(str.isalnum, str(column).lower())) for column in columns}
+            plain = {column: plain_name(column) for column in columns}
             known = set(_FILE_COLUMNS)
             if {"height", "width"} <= set(plain.values()):  # height alone is a patient's
                 known |= {"height", "width"}

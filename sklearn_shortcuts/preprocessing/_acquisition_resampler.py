@@ -40,7 +40,7 @@ class AcquisitionResampler(OneToOneFeatureMixin, AcquisitionBalancing):
         Of "match", as in :class:`AcquisitionBalancer`; "auto" is "greedy".
     exact : list of str, default=()
         Covariates of which every value is a category of its own.
-    n_bins : int, default=5
+    n_bins : int, default=6
         Quantile bins of continuous covariates in strata.
     distance : {"propensity", "mahalanobis"}, default="propensity"
         What is alike in "match".
@@ -109,7 +109,7 @@ class AcquisitionResampler(OneToOneFeatureMixin, AcquisitionBalancing):
         target="label",
         method="auto",
         exact=(),
-        n_bins=5,
+        n_bins=6,
         distance="propensity",
         caliper="auto",
         on_empty="raise",

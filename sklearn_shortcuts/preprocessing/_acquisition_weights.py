@@ -33,7 +33,7 @@ def acquisition_weights(
     target="label",
     method="auto",
     exact=(),
-    n_bins=5,
+    n_bins=6,
     max_weight=None,
     trim=None,
     groups=None,
@@ -77,7 +77,7 @@ def acquisition_weights(
         it, and "rake" keeps the tables of acquisition and covariates as they are.
     exact : sequence of str, default=()
         Covariates of which every value is a category, numbers too: never binned.
-    n_bins : int, default=5
+    n_bins : int, default=6
         Quantile bins of a continuous covariate in "strata" and "rake".
     max_weight : float, default=None
         Cap of the weights, in units of their mean. A cap bounds the variance, and balance is no longer exact.

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import validate_params
 
+from ..images._fields import refuse_wrong_weights
 from ..metrics import cramers_v
 from ..metrics._inputs import UnmeasurableError
 from ._acquisition_columns import MISSING
@@ -103,8 +104,7 @@ def balance_table(
         after = np.asarray(sample_weight, dtype=np.float64)
         if after.shape != cohort.unit_of_row.shape:
             raise ValueError(f"sample_weight has shape {after.shape}, but there are {len(cohort.unit_of_row)} rows")
-        if not (np.isfinite(after) & (after >= 0)).all():
-            raise ValueError("sample_weight must be finite numbers from 0 on")
+        refuse_wrong_weights(after)
         counted = cohort.unit_of_row >= 0
         units = cohort.unit_of_row[counted]
         after = np.bincount(units, after[counted], minlength=len(cohort)) / np.bincount(units)

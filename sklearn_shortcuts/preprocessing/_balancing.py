@@ -16,10 +16,15 @@ from ._acquisition_columns import as_frame, categories
 from ._balance_table import table_of
 from ._cohort import Cohort, read_cohort
 from ._matching import match_units
+from ._row_labels import require_given, row_columns
+from ._rows import read_rows
 from ._selection import selected_counts
 from ._weighting import balancing_weights
 
-_CALIPER = 0.2  # standard deviations of the logit propensity (Austin 2011, Pharmaceutical Statistics 10, 150-161)
+# Standard deviations of the logit propensity. Half of what Austin (2011) recommends for unbiased effects: of simulated
+# cohorts in which age differs by 0.5 standard deviations, 0.2 leaves a difference above 0.1 in one of thirty, and 0.1
+# in none of four hundred, at the cost of 3 % of the pairs.
+_CALIPER = 0.1
 _METHODS = {
     "weight": ("auto", "strata", "ipw", "overlap"),
     "rake": ("auto",),
@@ -82,14 +87,14 @@ class AcquisitionBalancing(BaseEstimator):
             y, groups, sample_weight = (
                 X.get(name) if given is None and name in X.fields else given for name, given in fields.items()
             )
-        acquisition = self._columns(X, acquisition, "acquisition", required=True)
+        acquisition = require_given(self._columns(X, acquisition, "acquisition"), "acquisition", type(self).__name__)
         n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
         if len(acquisition) != n_rows:
             raise ValueError(f"acquisition has {len(acquisition)} rows, but X has {n_rows}")
         cohort = read_cohort(
             acquisition,
             y,
-            covariates=self._columns(X, covariates, "covariates", required=False),
+            covariates=self._columns(X, covariates, "covariates"),
             exact=tuple(self.exact),
             target=self.target,
             groups=groups,
@@ -133,56 +138,15 @@ class AcquisitionBalancing(BaseEstimator):
         )
         return counts.astype(np.float64), None, None
 
-    def _columns(self, X, given, name, *, required):
+    def _columns(self, X, given, name):
         """Give acquisition or covariates: passed, by their names, or made from the rows."""
-        wanted = getattr(self, name)
-        if callable(wanted):
-            if given is not None:
-                raise ValueError(f"{name} is passed, but the parameter {name} is a callable; give one of the two")
-            return wanted(X)
-        names = [wanted] if isinstance(wanted, str) else wanted
-        if given is not None:
-            if names is None or not hasattr(given, "columns"):
-                return given
-            return pd.DataFrame({label: _column_of(given, label, name) for label in names})
-        if names is None:
-            if required:
-                raise ValueError(
-                    f"{type(self).__name__} knows no acquisition: name a field or a column of the rows' metadata "
-                    "(acquisition='manufacturer'), set a callable that gives it, or pass it as "
-                    "fit(X, y, acquisition=...)"
-                )
-            return None
-        if not (isinstance(X, ImageBunch) or hasattr(X, "columns")):
-            raise ValueError(
-                f"{name}={wanted!r} names fields or columns, which rows of type {type(X).__name__} do not have: put "
-                f"them into an ImageBunch(images, metadata=...), or pass fit(X, y, {name}=...)"
-            )
-        return pd.DataFrame({label: _column_of(X, label, name) for label in names})
+        return row_columns(X, getattr(self, name), given, name, owner=type(self).__name__)
 
     def _check_rows(self, X, *, reset):
-        """Check ``X`` as far as it is no bunch; it is neither copied nor turned into numbers."""
-        if isinstance(X, ImageBunch):
-            n_features = int(np.prod(X.shape[1:]))
-            if reset:
-                self.n_features_in_ = n_features
-                vars(self).pop("feature_names_in_", None)
-            elif n_features != self.n_features_in_:
-                raise ValueError(
-                    f"X has {n_features} features, but {type(self).__name__} is expecting {self.n_features_in_} "
-                    "features as input"
-                )
-            return X
+        """Check ``X``, of which nothing is read, copied or turned into numbers."""
         if hasattr(X, "columns") and hasattr(X, "iloc"):  # may hold paths and names
             return validate_data(self, X, reset=reset, skip_check_array=True)
-        if not hasattr(X, "ndim"):
-            X = np.asarray(X)
-        if X.ndim > 4:
-            raise ValueError(f"Found array with dim {X.ndim}, while dim <= 4 is required by {type(self).__name__}.")
-        shape = X.shape
-        if X.ndim > 2:
-            X = np.asarray(X).reshape(len(X), int(np.prod(shape[1:])))
-        return validate_data(self, X, reset=reset, ensure_all_finite=False).reshape(shape)
+        return read_rows(self, X, reset=reset)
 
 
 def _label_to_show(y, cohort):
@@ -192,12 +156,3 @@ def _label_to_show(y, cohort):
         return replace(categories(y, "y").take(cohort.first_rows), name="y")
     except ValueError:
         return None
-
-
-def _column_of(rows, label, name):
-    """A field or column by its name, without its index."""
-    if isinstance(rows, ImageBunch):
-        return rows.column(label, name)
-    if label not in rows.columns:
-        raise ValueError(f"{name}={label!r} is no column of the table; it has {list(rows.columns)}")
-    return rows[label].reset_index(drop=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import column_or_1d
 
+from ..images._fields import refuse_wrong_weights
 from ..metrics._inputs import check_groups
 from ._acquisition_columns import Column, as_frame, categories, covariate_columns, joint_column
 
@@ -204,11 +205,7 @@ def _check_weights(sample_weight, n_rows):
     weights = column_or_1d(sample_weight, dtype=np.float64)
     if len(weights) != n_rows:
         raise ValueError(f"sample_weight has {len(weights)} rows, but acquisition has {n_rows}")
-    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(wrong):
-        raise ValueError(
-            f"sample_weight: row {wrong[0]} has {weights[wrong[0]]:g}, but weights are finite numbers from 0 on"
-        )
+    refuse_wrong_weights(weights)
     if not weights.any():
         raise ValueError("sample_weight is zero in all rows")
     return weights

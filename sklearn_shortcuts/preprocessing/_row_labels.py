@@ -1,9 +1,74 @@
-"""Labels of rows, such as their scanner: from an argument, a column or field of a bunch, or a function."""
+"""What is known of rows, such as their scanner: from an argument, a column or field of a bunch, or a function."""
 
 import numpy as np
 import pandas as pd
 
 from ..images import ImageBunch
+
+
+def row_columns(X, wanted, given, argument, *, owner):
+    """Find what is known of the rows beside their images: passed, by its names, or made from the rows.
+
+    Parameters
+    ----------
+    X : ImageBunch, DataFrame or array-like
+        Rows.
+    wanted : str, list of str, callable or None
+        The estimator's parameter: fields of the bunch or columns of its metadata or of the table, or ``wanted(X)``.
+    given : array-like, DataFrame or None
+        The argument of ``fit`` or ``transform``, which goes first. Of a table the columns that ``wanted`` names are
+        taken.
+    argument : str
+        What both are called, for error messages.
+    owner : str
+        Name of the estimator, for error messages.
+
+    Returns
+    -------
+    DataFrame, array-like or None
+        Values of the rows; None where they are neither passed nor named.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known.
+    """
+    names = None if callable(wanted) else [wanted] if isinstance(wanted, str) else wanted
+    if given is not None:
+        given = pd.DataFrame(given) if isinstance(given, dict) else given
+        if names is None or not hasattr(given, "columns"):
+            return given
+        return _chosen(given, names, argument)
+    if callable(wanted):
+        return wanted(X)
+    if names is None:
+        return None
+    if not (isinstance(X, ImageBunch) or hasattr(X, "columns")):
+        raise ValueError(
+            f"{argument}={wanted!r} names fields or columns, which rows of type {type(X).__name__} do not have: give "
+            f"{owner} an ImageBunch(images, metadata=...), or pass {argument} as an argument"
+        )
+    return _chosen(X, names, argument)
+
+
+def require_given(values, argument, owner):
+    """Raise if something that is needed of the rows is neither passed nor named."""
+    if values is None:
+        raise ValueError(
+            f"{owner} knows no {argument} of the rows: name a field or a column of the rows' metadata "
+            f"({argument}='manufacturer'), set a callable that gives it, or pass it as fit(X, ..., {argument}=...)"
+        )
+    return values
+
+
+def _chosen(rows, names, argument):
+    """Columns or fields by their names, without the index of a table."""
+    if isinstance(rows, ImageBunch):
+        return pd.DataFrame({name: rows.column(name, argument) for name in names})
+    absent = [name for name in names if name not in rows.columns]
+    if absent:
+        raise ValueError(f"{argument}={absent[0]!r} is no column of the table; it has {list(rows.columns)}")
+    return rows[list(names)].reset_index(drop=True)
 
 
 def row_labels(X, name, given, argument, *, owner):
@@ -32,22 +97,7 @@ def row_labels(X, name, given, argument, *, owner):
     ValueError
         If there are no labels, or not one per row.
     """
-    if given is not None:
-        labels = given
-    elif callable(name):
-        labels = name(X)
-    elif name is None:
-        raise ValueError(
-            f"{owner} does not know the {argument} of the rows: name the column that tells it as "
-            f"{argument}=..., or pass it as fit(X, {argument}=...)"
-        )
-    elif isinstance(X, ImageBunch):
-        labels = X.column(name, argument)
-    else:
-        raise ValueError(
-            f"{argument}={name!r} names a column of metadata, but X is no ImageBunch; give "
-            f"ImageBunch(X, metadata=...), or fit(X, {argument}=...)"
-        )
+    labels = require_given(row_columns(X, name, given, argument, owner=owner), argument, owner)
     return as_labels(labels, len(X), argument)
 
 

@@ -10,7 +10,7 @@ _RAKING_STEPS = 1000
 _RAKING_TOLERANCE = 1e-9  # relative error of every margin
 
 
-def balancing_weights(cohort, *, method, n_bins=5, max_weight=None, trim=None, on_empty="raise"):
+def balancing_weights(cohort, *, method, n_bins=6, max_weight=None, trim=None, on_empty="raise"):
     """Weigh units.
 
     Parameters
@@ -19,7 +19,7 @@ def balancing_weights(cohort, *, method, n_bins=5, max_weight=None, trim=None, o
         Units.
     method : {"auto", "strata", "ipw", "overlap", "rake"}
         How; "auto" is "overlap" where there are covariates, and "strata" where there are none.
-    n_bins : int, default=5
+    n_bins : int, default=6
         Quantile bins of numbers.
     max_weight : float, default=None
         Largest weight in units of the mean.

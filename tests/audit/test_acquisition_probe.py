@@ -390,7 +390,7 @@ def test_bad_acquisition():
         groups=np.where(scanner == "GE", np.arange(120) % 3, 3 + np.arange(120) % 50),
     )
     bunch = ImageBunch(X[:, None, None], metadata=pd.DataFrame({"Scanner": scanner}))
-    refuse("no field or metadata column 'scanner'.* did you mean 'Scanner'?", X=bunch, acquisition="scanner")
+    refuse("acquisition='scanner' is neither a field .* did you mean 'Scanner'", X=bunch, acquisition="scanner")
     with pytest.raises(ValueError, match="requires y to be passed"):
         numbers().fit(X, None)
 

@@ -114,7 +114,7 @@ def test_fields_of_a_bunch():
         assert all(np.array_equal(a, b) for a, b in zip(parts, expected))
     check_no_patient_overlap(*(bunch[part] for part in parts))
     check_no_patient_overlap(*(groups[part] for part in parts))
-    with pytest.raises(ValueError, match="the metadata has no column 'site'"):
+    with pytest.raises(ValueError, match="stratify='site' is neither a field of the rows nor"):
         split_by_patient(bunch, stratify="site")
 
 

@@ -103,7 +103,7 @@ def test_bad_rows():
         one(bright)
     with pytest.raises(ValueError, match="scanner has 3 rows, but X has 4"):
         apply_scanner(flat(), ["a"] * 3, {"a": {}})
-    with pytest.raises(ValueError, match="no metadata column or field 'site'"):
+    with pytest.raises(ValueError, match="scanner='site' is neither a field of the rows nor"):
         apply_scanner(ImageBunch(flat(), metadata=pd.DataFrame({"scanner": ["a"] * 4})), "site", {"a": {}})
     with pytest.raises(ValueError, match="signals"):
         apply_scanner(ImageBunch(np.zeros((4, 2, 50)), signal=True), ["a"] * 4, {"a": {}})

@@ -278,7 +278,7 @@ def test_what_transform_refuses():
         combat.transform(table.assign(sex=table.sex.where(table.index != 7, "x")))
     with pytest.raises(ValueError, match=r"covariates: got \[\], but fit saw \['age'\]"):
         ComBat().fit(X, batch=table.scanner, covariates=table[["age"]]).transform(X, batch=table.scanner)
-    with pytest.raises(ValueError, match="ComBat does not know the batch"):
+    with pytest.raises(ValueError, match="ComBat knows no batch of the rows"):
         ComBat().fit(X)
     with pytest.raises(ValueError, match="names a column, but X is no DataFrame"):
         ComBat("scanner").fit(X)

@@ -81,7 +81,7 @@ def test_one_class_is_the_reference():
     np.testing.assert_array_equal(first.landmarks_, HistogramMatcher("first").fit(images[[1]]).landmarks_)
     with pytest.raises(ValueError, match="no row is of reference_acquisition='Canon'"):
         HistogramMatcher(reference_acquisition="Canon").fit(images, acquisition=scanner)
-    with pytest.raises(ValueError, match="does not know the acquisition of the rows"):
+    with pytest.raises(ValueError, match="knows no acquisition of the rows"):
         HistogramMatcher(reference_acquisition="GE").fit(images)
 
 

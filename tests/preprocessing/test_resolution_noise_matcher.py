@@ -238,7 +238,7 @@ def test_in_a_search():
     [
         (np.zeros((4, 30)), ["a"] * 4, "columns of a table have no neighbors"),
         (np.zeros((4, 15, 30)), ["a"] * 4, r"at least 16 pixels along every axis, got \(15, 30\)"),
-        (np.zeros((4, 30, 30)), None, "does not know the acquisition"),
+        (np.zeros((4, 30, 30)), None, "knows no acquisition of the rows"),
         (np.zeros((4, 30, 30)), ["a", None, "a", "b"], "acquisition: row 1 has none"),
         (np.zeros((4, 30, 30)), ["a"] * 3, r"acquisition must have shape \(4,\)"),
         (np.zeros((4, 30, 30)), ["a"] * 4, "their resolution cannot be compared"),
