@@ -9,9 +9,9 @@ the training rows are balanced?
 # %%
 # Two scanners
 # ------------
-# Generated radiographs, taken by two models of scanners: A is a little softer, B a little noisier. The eye sees
-# next to nothing of it. In the rows to train on most sick patients went to A, and most healthy ones to B; in the test
-# rows scanner and disease have nothing to do with each other. In both, some old patients went to A rather than to B.
+# Generated radiographs, taken by two models of scanners: A is softer, B noisier. In the rows to train on most sick
+# patients went to A, and most healthy ones to B; in the test rows scanner and disease are independent.
+# In both, A has somewhat more of the old patients and B of the young.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -22,16 +22,18 @@ SCANNERS = {"A": {"blur": 0.7, "noise": 0.02}, "B": {"blur": 0.3, "noise": 0.04}
 
 
 def make_study(n, tie, seed):
-    """Make a study in which a share ``tie`` of the sick goes to A, and of the healthy to B, but some old ones to A."""
+    """Send a share ``tie`` of the sick to A and of the healthy to B, but some by their age."""
     phantoms = make_chest_phantoms(n, size=48, sign_contrast=0.2, random_state=seed)
     rng = np.random.default_rng(seed)
     to_a = (rng.random(n) < tie) == phantoms.target
-    to_a |= (phantoms.metadata["age"] > 70).to_numpy() & (rng.random(n) < 0.3)
+    age, by_age = phantoms.metadata["age"].to_numpy(), rng.random(n) < 0.2
+    to_a = np.where(by_age & (age > 70), True, to_a)
+    to_a = np.where(by_age & (age < 40), False, to_a)
     scanner = np.where(to_a, "A", "B")
     return apply_scanner(phantoms, scanner, SCANNERS, random_state=seed)
 
 
-train = make_study(400, 0.9, 0)
+train = make_study(400, 0.95, 0)
 test = make_study(400, 0.5, 1)
 scanner = train.metadata["scanner"]
 
@@ -152,6 +154,12 @@ for name, model in models.items():
 pd.DataFrame(records).T.round(3)
 
 # %%
+# As it is, the network names the scanner and nothing else: its score ranks every patient of A above every one of B, and
+# in flipped rows it is always wrong. All three remedies undo most of this. What is left in ``scanner`` is not a
+# shortcut alone, since signs are fainter in noise, and the network trained on mixed rows has it, too. Undersampling
+# does best here, where steps were made up for by epochs; weights leave the few exceptions to be learned by heart. On
+# the real radiographs of the user guide it is compared again.
+#
 # Or harmonize the images?
 # ------------------------
 # Harmonization takes the differences out of the pixels. Whether they are gone is for the probe to say, again by
