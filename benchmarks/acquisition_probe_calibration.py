@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from scipy.special import expit
 from scipy.stats import binomtest, kstest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -58,7 +57,7 @@ def run(kind, pool, seed, n_permutations):
     of_patient, first = np.unique(patients[rows], return_inverse=True)[1], np.arange(0, len(rows), n_images)
     chance = np.full(n_patients, 0.5)
     if kind in (AGE, NO_AGE):
-        chance = expit((age[rows][first] - 30) / 30)
+        chance = 1 / (1 + np.exp((30 - age[rows][first]) / 30))
     scanner = np.array(["Siemens", "GE"])[(rng.random(n_patients) < chance).astype(int)][of_patient]
     probe = AcquisitionProbe(
         make_pipeline(StandardScaler(), LogisticRegression(C=0.1)),
