@@ -144,7 +144,7 @@ def _convolution(rules, func, args, kwargs):
         args,
         kwargs,
         apply=lambda x, weight: func(x, weight, None, **geometry),
-        bias=None if bias is None else bias.reshape(-1, *[1] * (given["weight"].ndim - 2)),
+        bias=None if bias is None else bias.reshape(1, -1, *[1] * (given["weight"].ndim - 2)),
         rule="plus",
         groups=geometry.get("groups", 1),
     )
@@ -265,7 +265,7 @@ def _arithmetic(operation, in_place=False):
             return _gated(rules, func, a, b, args, kwargs, in_place)
         before = a.clone() if in_place else a
         sign = operation * kwargs.get("alpha", 1)
-        outputs = _without_graph(func, (before.clone(), b) if in_place else args, kwargs)
+        outputs = torch.add(before.detach(), b.detach(), alpha=sign)
         result = Sum.apply(before, b, sign, [outputs])
         return Overwrite.apply(a, result) if in_place else result
 

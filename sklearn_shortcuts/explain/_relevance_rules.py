@@ -32,9 +32,11 @@ class Ledger:
         self.n_rows = n_rows
         self.taken = 0
 
-    def add(self, shares):
-        """Add shares of relevance, a tensor whose first axis is that of the rows or can be split into rows."""
-        self.taken = self.taken + shares.reshape(self.n_rows, -1).sum(1)
+    def add(self, shares, bias):
+        """Add the products of shares and biases; the first axis is that of the rows or can be split into rows."""
+        if bias.ndim > 2 and bias.shape[2:].numel() == 1:  # one per channel
+            shares, bias = shares.flatten(2).sum(2), bias.flatten(1)
+        self.taken = self.taken + (shares * bias).reshape(self.n_rows, -1).sum(1)
 
 
 @dataclass(frozen=True)
@@ -98,27 +100,30 @@ class LinearLayer:
         """
         if self.rule == "flat":
             return self._flat(x, relevance)
-        inputs = x if self.input_scale is None else x * self.input_scale
-        weight = self.weight
-        if self.rule == "epsilon":
-            parts = [(inputs, weight)]
-        else:
-            if self.sign is not None:
-                weight = weight * self.sign.reshape(-1, *[1] * (weight.ndim - 1))
-            parts = [(inputs.clamp(min=0), weight.clamp(min=0))]
-            if (inputs < 0).any():
-                parts.append((inputs.clamp(max=0), weight.clamp(max=0)))
+        parts = self._parts(x if self.input_scale is None else x * self.input_scale)
         leaves = [values.detach().requires_grad_() for values, _ in parts]
         with torch.enable_grad():
-            outputs = sum(self.apply(leaf, part) for leaf, (_, part) in zip(leaves, parts))
-        scale = None if self.scale is None else self.scale.abs() if self.rule == "plus" else self.scale
+            outputs = sum(self.apply(leaf, weight) for leaf, (_, weight) in zip(leaves, parts))
+        scale = self.scale.abs() if self.scale is not None and self.rule == "plus" else self.scale
         bias = self._bias(x)
         total = outputs.detach() if scale is None else outputs.detach() * scale
-        shares = relevance / stabilized(total if bias is None else total + bias)
+        total = total if bias is None else total + bias
+        shares = relevance / (total + _STABILIZER if self.rule == "plus" else stabilized(total))
         if bias is not None and self.ledger is not None:
-            self.ledger.add(shares * bias)
+            self.ledger.add(shares, bias)
         gradients = torch.autograd.grad(outputs, leaves, shares if scale is None else shares * scale)
-        return sum(leaf.detach() * gradient for leaf, gradient in zip(leaves, gradients))
+        return sum(gradient.mul_(leaf.detach()) for leaf, gradient in zip(leaves, gradients))
+
+    def _parts(self, inputs):
+        """Inputs and weights whose products are what the rule distributes relevance over."""
+        weight = self.weight
+        if self.rule == "epsilon":
+            return [(inputs, weight)]
+        if self.sign is not None and (self.sign < 0).any():
+            weight = weight * self.sign.reshape(-1, *[1] * (weight.ndim - 1))
+        if not (inputs < 0).any():
+            return [(inputs, weight.clamp(min=0))]
+        return [(inputs.clamp(min=0), weight.clamp(min=0)), (inputs.clamp(max=0), weight.clamp(max=0))]
 
     def _bias(self, x):
         """What does not depend on the input; by the rule z+ only where it is positive."""
