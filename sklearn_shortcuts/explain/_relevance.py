@@ -90,9 +90,9 @@ def relevance(
         in bfloat16.
     conservation_tol : float, default=None
         Warn if the sum of a row's relevances, together with what biases took where that is known, is further from its
-        score than this share of it. By default 0.05 with ``"lrp"``, where only the stabilizers of divisions (1e-6) and
-        layers that nothing but biases activates lose relevance, and no check with the other methods. ``inf`` never
-        warns.
+        score than this share of it. By default no check, but 0.05 with ``"lrp"``: there relevance is lost only to the
+        stabilizers of divisions (1e-6), which tiny activations notice, and in convolutions whose inputs contribute
+        nothing positive. ``inf`` never warns.
     out : ndarray of shape (n, H, W) or (n, T), dtype float32, default=None
         Where to write the maps, for instance a memory map.
 
@@ -132,8 +132,8 @@ def relevance(
 
     where :math:`z_j = \sum_k x_k w_{kj} + b_j`, :math:`\epsilon = 10^{-6}`, and :math:`n_j` counts the inputs of an
     output [1]_ [2]_. Batch, group and layer normalization are affine maps whose statistics are held fixed. Directly
-    after a convolution or linear layer, or directly before it, they are part of it (layer normalization before a
-    convolution or after a linear layer only); elsewhere relevance passes unchanged. It also passes through activation
+    after a convolution or linear layer, or directly before it, they are part of it (layer normalization not after a
+    convolution); elsewhere relevance passes unchanged. It also passes through activation
     functions and constants; sums and averages share it in proportion to what they are made of; max-pooling gives it
     to the largest value; a product of maps and a gate per channel gives it to the maps.
 
