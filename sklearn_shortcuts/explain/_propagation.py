@@ -24,7 +24,7 @@ def propagated_relevance(subject, example):
     subject : Subject
         Network.
     example : Tensor of shape (n, C, H, W) or (n, C, T)
-        Not used.
+        Not used: the rules need no trial run.
 
     Yields
     ------

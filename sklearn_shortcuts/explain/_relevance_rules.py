@@ -106,12 +106,13 @@ class LinearLayer:
             outputs = sum(self.apply(leaf, weight) for leaf, (_, weight) in zip(leaves, parts))
         scale = self.scale.abs() if self.scale is not None and self.rule == "plus" else self.scale
         bias = self._bias(x)
-        total = outputs.detach() if scale is None else outputs.detach() * scale
-        total = total if bias is None else total + bias
-        shares = relevance / (total + _STABILIZER if self.rule == "plus" else stabilized(total))
+        total = outputs.detach()  # no backward pass of a linear function needs its output: it may be overwritten
+        total = total if scale is None else total.mul_(scale)
+        total = total if bias is None else total.add_(bias)
+        shares = relevance / (total.add_(_STABILIZER) if self.rule == "plus" else stabilized(total))
         if bias is not None and self.ledger is not None:
             self.ledger.add(shares, bias)
-        gradients = torch.autograd.grad(outputs, leaves, shares if scale is None else shares * scale)
+        gradients = torch.autograd.grad(outputs, leaves, shares if scale is None else shares.mul_(scale))
         return sum(gradient.mul_(leaf.detach()) for leaf, gradient in zip(leaves, gradients))
 
     def _parts(self, inputs):
@@ -121,7 +122,7 @@ class LinearLayer:
             return [(inputs, weight)]
         if self.sign is not None and (self.sign < 0).any():
             weight = weight * self.sign.reshape(-1, *[1] * (weight.ndim - 1))
-        if not (inputs < 0).any():
+        if inputs.min() >= 0:
             return [(inputs, weight.clamp(min=0))]
         return [(inputs.clamp(min=0), weight.clamp(min=0)), (inputs.clamp(max=0), weight.clamp(max=0))]
 
