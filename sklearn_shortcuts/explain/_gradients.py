@@ -77,6 +77,50 @@ def score_gradients(subject, X, target, *, fast_stem=True):
     return scores.detach(), gradients
 
 
+def score_relevances(subject, X, target, *, method, network=None):
+    """Propagate the score of every row back to its image, by whatever the network's backward pass has become.
+
+    Parameters
+    ----------
+    subject : Subject
+        Network.
+    X : Tensor of shape (n, C, H, W) or (n, C, T)
+        Images; not changed.
+    target : str or Tensor
+        What :func:`select_scores` takes; not ``"sum_log_prob"``.
+    method : str
+        Name of the method, for error messages.
+    network : callable, default=None
+        What to run in the network's place.
+
+    Returns
+    -------
+    scores : Tensor of shape (n,)
+        Scores.
+    relevances : Tensor like X
+        Relevances of the pixels, where the relevance of the logits is the score.
+
+    Raises
+    ------
+    ValueError
+        If the target is no logit, or the outputs of the network do not depend on the images.
+    """
+    if isinstance(target, str) and target == "sum_log_prob":
+        raise ValueError(f"target='sum_log_prob': method={method!r} propagates logits only; give a class")
+    images = ordered(X.detach(), torch.channels_last).requires_grad_()
+    with torch.enable_grad():
+        # The network may overwrite its input, which a leaf does not allow.
+        logits = subject.infer(images.clone(), network)
+        if not logits.requires_grad:
+            raise ValueError("the outputs of the network do not depend on the images in a way torch can follow")
+        leaf = logits.detach().requires_grad_()
+        scores = select_scores(leaf, target, subject.kind)
+        # 1 at the logit that is explained, -1 where its negative is the score of the class.
+        (chosen,) = torch.autograd.grad(scores.sum(), leaf)
+    (relevances,) = torch.autograd.grad(logits, images, chosen * leaf.detach())
+    return scores.detach(), relevances
+
+
 def predict_target(subject, X, target):
     """Fix the target of a batch before its images are changed, and give the scores of the unchanged images.
 

@@ -1,11 +1,15 @@
 """Relevance of the pixels for a score, by any method that distributes the score over them."""
 
 import contextlib
+import warnings
+from numbers import Real
 
-from sklearn.utils._param_validation import StrOptions, validate_params
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from ._collect import collect_maps
 from ._gradients import REDUCTION_CONSTRAINT, reduce_channels, score_gradients
+from ._propagation import propagated_relevance
 from ._subject import resolve_subject
 from ._zennit import zennit_relevance
 
@@ -14,17 +18,26 @@ from ._zennit import zennit_relevance
 def _gradient_x_input(subject, example):
     def propagate(X, target):
         scores, gradients = score_gradients(subject, X, target)
-        return scores, gradients * X
+        return scores, gradients * X, None
 
     yield propagate
 
 
-# A method is a context manager, method(subject, example), which gives propagate(X, target) -> (scores, relevances).
-# The example is part of the first batch. Relevances have the shape of X and should add up to the scores.
-_METHODS = {"gradient_x_input": _gradient_x_input, "zennit": zennit_relevance}
+# A method is a context manager, method(subject, example), which gives propagate(X, target) -> (scores, relevances,
+# taken). The example is part of the first batch. Relevances have the shape of X and should add up to the scores, with
+# what biases took where that is known; otherwise it is None.
+_METHODS = {"gradient_x_input": _gradient_x_input, "lrp": propagated_relevance, "zennit": zennit_relevance}
+_TOLERANCE = 0.05
 
 
-@validate_params({"method": [StrOptions(set(_METHODS))], **REDUCTION_CONSTRAINT}, prefer_skip_nested_validation=True)
+@validate_params(
+    {
+        "method": [StrOptions(set(_METHODS))],
+        **REDUCTION_CONSTRAINT,
+        "conservation_tol": [Interval(Real, 0, None, closed="both"), None],
+    },
+    prefer_skip_nested_validation=True,
+)
 def relevance(
     estimator,
     X,
@@ -35,9 +48,10 @@ def relevance(
     reduction="sum",
     batch_size=None,
     precision=None,
+    conservation_tol=None,
     out=None,
 ):
-    """Distribute the score of a class over the pixels by propagating it back through the network.
+    r"""Distribute the score of a class over the pixels by propagating it back through the network.
 
     Relevance propagation hands the score down from layer to layer, each neuron's share going to those that made it up
     [1]_. How far the sum of what arrives at the pixels is from the score is part of the result: no rule keeps it on
@@ -52,25 +66,33 @@ def relevance(
     target : {"predicted", "true", "sum_log_prob"}, class, or array-like of shape (n,), default="predicted"
         Whose score is explained: the logit of the predicted or the true class, of a given class (name of a label;
         position of an output for a bare network), of one class per row, or, with ``"gradient_x_input"``, the sum of
-        all log-probabilities.
+        all log-probabilities. Of a binary classifier with one logit the score of the first class is minus the logit.
     y : array-like of shape (n,) or (n, n_labels), default=None
         True classes for ``target="true"``; by default the bunch's field ``target``.
-    method : {"gradient_x_input", "zennit"}, default="gradient_x_input"
+    method : {"gradient_x_input", "lrp", "zennit"}, default="gradient_x_input"
         How the score is propagated:
 
         - ``"gradient_x_input"``: gradient times image, as the network gets it. On networks of linear layers, ReLU and
           max-pooling this is what the basic rule LRP-0 gives [2]_.
-        - ``"zennit"``: the rule epsilon for linear layers, z+ for convolutions and flat for the first layer, by the
-          package zennit (``pip install sklearn-shortcuts[lrp]``) on a copy of the network. Batch normalization is
-          merged into convolutions where that is possible. It has no rules for attention.
+        - ``"lrp"``: the rule epsilon for linear layers, z+ for convolutions and flat for the first of either that is
+          run [3]_; see Notes. Any network made of the usual layers but attention and recurrence.
+        - ``"zennit"``: the same rules by the package zennit (``pip install sklearn-shortcuts[lrp]``) on a copy of the
+          network. It knows the residual sums of torchvision's ResNets only, and takes batch normalizations and layers
+          for neighbors that are defined one after the other; elsewhere relevance is duplicated or passes by. It has
+          no rules for attention.
     reduction : {"sum", "abs_sum", "abs_max", "l2"}, default="sum"
         How the channels of a pixel are combined: sum, sum or maximum of absolute values, or Euclidean norm. Only
         ``"sum"`` keeps the sign, and the total.
     batch_size : int, default=None
         Rows per pass; by default the estimator's, 32 for a bare network.
     precision : {"float32", "bfloat16"}, default=None
-        Numbers that the network computes with; by default the estimator's. ``method="zennit"`` never computes in
-        bfloat16.
+        Numbers that the network computes with; by default the estimator's. ``"lrp"`` and ``"zennit"`` never compute
+        in bfloat16.
+    conservation_tol : float, default=None
+        Warn if the sum of a row's relevances, together with what biases took where that is known, is further from its
+        score than this share of it. By default no check, but 0.05 with ``"lrp"``: there relevance is lost only to the
+        stabilizers of divisions (1e-6), which tiny activations notice, and in convolutions whose inputs contribute
+        nothing positive. ``inf`` never warns.
     out : ndarray of shape (n, H, W) or (n, T), dtype float32, default=None
         Where to write the maps, for instance a memory map.
 
@@ -78,18 +100,42 @@ def relevance(
     -------
     SaliencyMaps of shape (n, H, W) or (n, T)
         Relevances in logits. ``details["conservation_ratio"]``, of shape (n,), is the sum of a row's relevances (of all
-        channels) divided by its score: 1 if nothing was lost or made up.
+        channels) divided by its score: 1 if nothing was lost or made up. With ``method="lrp"`` there is also
+        ``details["bias_ratio"]``: the relevance that biases took, divided by the score. Both add up to 1.
 
     Raises
     ------
     ImportError
         If ``method="zennit"`` and zennit is not installed.
     ValueError
-        If rows, target or another parameter do not fit.
+        If rows, target or another parameter do not fit, or ``method="lrp"`` has no rule for a layer.
+
+    Warns
+    -----
+    UserWarning
+        If relevance is not conserved, see ``conservation_tol``.
 
     See Also
     --------
     integrated_gradients : Adds up to the difference in score from a baseline on any network.
+
+    Notes
+    -----
+    With inputs :math:`x_i`, weights :math:`w_{ij}`, bias :math:`b_j` and relevances :math:`R_j` of the outputs,
+    ``method="lrp"`` gives the inputs
+
+    .. math::
+
+        \text{epsilon:} \quad R_i = \sum_j \frac{x_i w_{ij}}{z_j + \epsilon \operatorname{sign}(z_j)} R_j, \qquad
+        \text{z+:} \quad R_i = \sum_j \frac{(x_i w_{ij})^+}{\sum_k (x_k w_{kj})^+ + b_j^+} R_j, \qquad
+        \text{flat:} \quad R_i = \sum_j \frac{1}{n_j} R_j,
+
+    where :math:`z_j = \sum_k x_k w_{kj} + b_j`, :math:`\epsilon = 10^{-6}`, and :math:`n_j` counts the inputs of an
+    output [1]_ [2]_. Batch, group and layer normalization are affine maps whose statistics are held fixed. Directly
+    after a convolution or linear layer, or directly before it, they are part of it (layer normalization not after a
+    convolution); elsewhere relevance passes unchanged. It also passes through activation
+    functions and constants; sums and averages share it in proportion to what they are made of; max-pooling gives it
+    to the largest value; a product of maps and a gate per channel gives it to the maps.
 
     References
     ----------
@@ -97,6 +143,7 @@ def relevance(
        propagation. PLOS ONE 10, e0130140, equations 2 and 3.
     .. [2] Montavon et al. (2019). Layer-wise relevance propagation: an overview. In: Explainable AI: interpreting,
        explaining and visualizing deep learning, section 10.2.
+    .. [3] Kohlbrenner et al. (2020). Towards best practice in explaining neural network decisions with LRP. IJCNN.
 
     Examples
     --------
@@ -109,20 +156,39 @@ def relevance(
     >>> maps.details["conservation_ratio"]
     array([1., 1., 1.], dtype=float32)
     """
-    if method == "zennit" and precision == "bfloat16":
-        raise ValueError("method='zennit' does not compute in bfloat16; leave precision out")
+    if method != "gradient_x_input" and precision == "bfloat16":
+        raise ValueError(f"method={method!r} does not compute in bfloat16; leave precision out")
     subject = resolve_subject(estimator, X, batch_size=batch_size, precision=precision)
-    details = {"conservation_ratio": []}
+    details = {"conservation_ratio": []} | ({"bias_ratio": []} if method == "lrp" else {})
     propagate = None
 
     def explain(batch):
         nonlocal propagate
         if propagate is None:
             propagate = stack.enter_context(_METHODS[method](subject, batch["X"][:1]))
-        scores, relevances = propagate(batch["X"], batch["target"])
+        scores, relevances, taken = propagate(batch["X"], batch["target"])
         result = reduce_channels(relevances, reduction)
         details["conservation_ratio"].append(relevances.flatten(1).sum(1) / scores)
+        if taken is not None:
+            details["bias_ratio"].append(taken / scores)
         return result
 
     with contextlib.ExitStack() as stack:
-        return collect_maps(subject, explain, target=target, method="relevance", y=y, details=details, out=out)
+        maps = collect_maps(subject, explain, target=target, method="relevance", y=y, details=details, out=out)
+    _check_conservation(maps.details, _TOLERANCE if conservation_tol is None and method == "lrp" else conservation_tol)
+    return maps
+
+
+def _check_conservation(details, tolerance):
+    if tolerance is None:
+        return
+    error = np.abs(details["conservation_ratio"] + details.get("bias_ratio", 0) - 1)
+    lost = np.flatnonzero(~(error <= tolerance))
+    if len(lost):
+        warnings.warn(
+            f"the relevances of {len(lost)} of {len(error)} rows do not add up to their scores: they are off by up to "
+            f"{error[lost].max():.3g} times the score (first row: {lost[0]}). Do not read them as shares of the score; "
+            f"conservation_tol sets what is tolerated",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -5,7 +5,7 @@ import copy
 
 import torch
 
-from ._gradients import score_gradients
+from ._gradients import score_relevances
 from ._modes import explaining
 
 _ROUNDING = 1e-3  # share of the outputs' size by which rewriting a network may change them
@@ -28,7 +28,7 @@ def zennit_relevance(subject, example):
     Yields
     ------
     callable
-        ``propagate(X, target) -> (scores, relevances)``.
+        ``propagate(X, target) -> (scores, relevances, None)``.
 
     Raises
     ------
@@ -46,18 +46,14 @@ def zennit_relevance(subject, example):
     composite = EpsilonPlusFlat(canonizers=_canonizers(copied, example))
 
     def propagate(X, target):
-        if isinstance(target, str) and target == "sum_log_prob":
-            raise ValueError("target='sum_log_prob': method='zennit' propagates logits only; give a class")
         try:
-            scores, relevances = score_gradients(copied, X, target, fast_stem=False)
+            return *score_relevances(copied, X, target, method="zennit"), None
         except RuntimeError as error:
             error.add_note(
                 f"zennit has no rule for a layer of {type(copied.module).__name__}; method='gradient_x_input' works "
                 f"with any network"
             )
             raise
-        # The rules are linear in the relevance of the output, which is 1 here.
-        return scores, relevances * scores.reshape(-1, *[1] * (X.ndim - 1)).to(relevances.dtype)
 
     with explaining(copied.module), composite.context(copied.module):
         yield propagate

@@ -86,7 +86,7 @@ def test_zennit_in_batches_and_one_logit():
     parts = relevance(network, images, 1, method="zennit", batch_size=2)
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-7)
     # The first class's score is minus the logit: what speaks for it is what speaks against the second.
-    np.testing.assert_allclose(relevance(network, images, 0, method="zennit"), whole, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(relevance(network, images, 0, method="zennit"), -whole, rtol=1e-5, atol=1e-7)
 
 
 def test_zennit_has_no_rule_for_attention():
