@@ -174,13 +174,11 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         X, weights = X[rows], weights[rows]
         self.classes_, t = _degrees(y[rows])
         present, absent = weights * t, weights * (1 - t)
-        shares = weights
-        if self.balanced:
-            shares = (present / present.sum() + absent / absent.sum()) * weights.sum() / 2
+        scale = weights.sum() / 2 / np.array([present.sum(), absent.sum()]) if self.balanced else (1, 1)
         # The origin of the features decides nothing, neither exactly nor by rounding.
         origin = np.average(X, axis=0, weights=weights)
         X = X - origin
-        raw, intercept, self.n_iter_ = DIRECTIONS[self.kind](X, t, shares, self)
+        raw, intercept, self.n_iter_ = DIRECTIONS[self.kind](X, t, scale[0] * present, scale[1] * absent, self)
         length = np.linalg.norm(raw)
         spread = np.sqrt(np.average(np.square(X), axis=0, weights=weights).sum())
         if length == 0 or (self.kind == "pattern" and length <= 1e-12 * spread):
@@ -248,7 +246,7 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         ndarray of shape (n, 2)
             Probabilities without and with the concept: the logistic function of ``slope_`` times the distance.
         """
-        scores = self.slope_ * self.decision_function(X)
+        scores = self.decision_function(X) * self.slope_
         return np.column_stack([expit(-scores), expit(scores)])
 
     def transform(self, X):

@@ -1,4 +1,9 @@
-"""Directions of a concept among features: what separates it, and what it changes."""
+"""Directions of a concept among features: what separates it, and what it changes.
+
+All are called as ``direction(X, t, present, absent, estimator)`` with labels ``t`` in [0, 1] and the weights of each row
+as one with and as one without the concept. They give the direction, the intercept of the boundary (None if the kind has
+none) and the number of iterations.
+"""
 
 import numpy as np
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
@@ -6,16 +11,17 @@ from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
 
 
-def pattern(X, t, weights, estimator):
+def pattern(X, t, present, absent, estimator):
     """Covariance of each feature with the label, divided by the variance of the label."""
+    weights = present + absent
     centered = t - np.average(t, weights=weights)
     scaled = weights * centered
     return scaled @ (X - np.average(X, axis=0, weights=weights)) / (scaled @ centered), None, 1
 
 
-def neuron(X, t, weights, estimator):
+def neuron(X, t, present, absent, estimator):
     """The one channel that ranks the rows best, with the sign that the concept gives it."""
-    rows, labels, shares = as_hard_labels(t, weights)
+    rows, labels, shares = _as_hard_labels(present, absent)
     aurocs = [roc_auc_score(labels, column, sample_weight=shares) for column in X[rows].T]
     # Rounding of the weights must not decide between channels that rank equally well.
     gains = np.round(np.abs(np.asarray(aurocs) - 0.5), 10)
@@ -26,36 +32,38 @@ def neuron(X, t, weights, estimator):
     return direction, None, 1
 
 
-def ridge(X, t, weights, estimator):
+def ridge(X, t, present, absent, estimator):
     """Least squares on labels of -1 and 1 with a penalty on the square of the coefficients."""
     alpha = 1.0 if estimator.alpha is None else estimator.alpha
-    return _coefficients(Ridge(alpha=alpha), X, 2 * t - 1, weights)
+    return _coefficients(Ridge(alpha=alpha), X, 2 * t - 1, present + absent)
 
 
-def lasso(X, t, weights, estimator):
+def lasso(X, t, present, absent, estimator):
     """Least squares on labels of -1 and 1 with a penalty on the absolute coefficients."""
     alpha = estimator.alpha
     if alpha is None:
+        weights = present + absent
         centered = t - np.average(t, weights=weights)
         alpha = 0.1 * 2 * np.abs((weights * centered) @ X).max() / weights.sum()
         if alpha == 0:  # no feature goes with the label
             return np.zeros(X.shape[1]), None, 1
-    solver = Lasso(alpha=alpha, tol=estimator.tol, max_iter=estimator.max_iter)
-    return _coefficients(solver, X, 2 * t - 1, weights)
+    # Nothing is drawn, but for a seed that the global random state would give.
+    solver = Lasso(alpha=alpha, tol=estimator.tol, max_iter=estimator.max_iter, random_state=0)
+    return _coefficients(solver, X, 2 * t - 1, present + absent)
 
 
-def logistic(X, t, weights, estimator):
+def logistic(X, t, present, absent, estimator):
     """Logistic regression."""
-    rows, labels, shares = as_hard_labels(t, weights)
+    rows, labels, shares = _as_hard_labels(present, absent)
     solver = LogisticRegression(C=estimator.C, tol=estimator.tol, max_iter=estimator.max_iter)
     return _coefficients(solver, X[rows], labels, shares)
 
 
-def svm(X, t, weights, estimator):
+def svm(X, t, present, absent, estimator):
     """Linear support vector machine with squared hinge loss."""
-    rows, labels, shares = as_hard_labels(t, weights)
-    # The primal problem needs no random numbers.
-    solver = LinearSVC(C=estimator.C, dual=False, tol=estimator.tol, max_iter=estimator.max_iter)
+    rows, labels, shares = _as_hard_labels(present, absent)
+    # The primal problem needs no random numbers, but liblinear draws a seed.
+    solver = LinearSVC(C=estimator.C, dual=False, tol=estimator.tol, max_iter=estimator.max_iter, random_state=0)
     return _coefficients(solver, X[rows], labels, shares)
 
 
@@ -69,30 +77,13 @@ DIRECTIONS = {
 }
 
 
-def as_hard_labels(t, weights):
-    """Count a row with a soft label as two, with and without the concept.
-
-    Parameters
-    ----------
-    t : ndarray of shape (n,)
-        Labels in [0, 1].
-    weights : ndarray of shape (n,)
-        Positive weights.
-
-    Returns
-    -------
-    rows : ndarray of int of shape (m,)
-        Rows, those with soft labels twice.
-    labels : ndarray of int of shape (m,)
-        0 or 1.
-    weights : ndarray of shape (m,)
-        The rows' weights times the share of the label.
-    """
-    absent, present = np.flatnonzero(t < 1), np.flatnonzero(t > 0)
+def _as_hard_labels(present, absent):
+    """Count a row with a soft label as two, with and without the concept: rows, labels of 0 or 1, weights."""
+    rows_without, rows_with = np.flatnonzero(absent > 0), np.flatnonzero(present > 0)
     return (
-        np.concatenate([absent, present]),
-        np.repeat([0, 1], [len(absent), len(present)]),
-        np.concatenate([(weights * (1 - t))[absent], (weights * t)[present]]),
+        np.concatenate([rows_without, rows_with]),
+        np.repeat([0, 1], [len(rows_without), len(rows_with)]),
+        np.concatenate([absent[rows_without], present[rows_with]]),
     )
 
 

@@ -76,8 +76,7 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
     >>> from sklearn_shortcuts import NeuralImageClassifier, make_chest_phantoms
     >>> from sklearn_shortcuts.latent import LayerFeatures
     >>> from sklearn_shortcuts.neural import SmallCNN
-    >>> X = make_chest_phantoms(16, random_state=0)
-    >>> y = X.metadata["label"]
+    >>> X, y = make_chest_phantoms(16, random_state=0, return_X_y=True)
     >>> network = NeuralImageClassifier(SmallCNN(width=4), max_epochs=1, random_state=0).fit(X, y)
     >>> features = LayerFeatures(network, pool="max").fit(X)
     >>> features.transform(X).shape
