@@ -1,8 +1,8 @@
 """Directions of a concept among features: what separates it, and what it changes.
 
-All are called as ``direction(X, t, present, absent, estimator)`` with labels ``t`` in [0, 1] and the weights of each row
-as one with and as one without the concept. They give the direction, the intercept of the boundary (None if the kind has
-none) and the number of iterations.
+All are called as ``direction(X, t, present, absent, estimator)``, with labels ``t`` in [0, 1] and the weights of each
+row as one with and as one without the concept. They give the direction, the intercept of the boundary (None if the kind
+has none) and the number of iterations.
 """
 
 import numpy as np

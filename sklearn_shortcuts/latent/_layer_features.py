@@ -78,11 +78,11 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
     >>> from sklearn_shortcuts.neural import SmallCNN
     >>> X, y = make_chest_phantoms(16, random_state=0, return_X_y=True)
     >>> network = NeuralImageClassifier(SmallCNN(width=4), max_epochs=1, random_state=0).fit(X, y)
-    >>> features = LayerFeatures(network, pool="max").fit(X)
+    >>> features = LayerFeatures(network, ["features.1", "features.2"], pool="max").fit(X)
     >>> features.transform(X).shape
-    (16, 16)
+    (16, 24)
     >>> features.get_feature_names_out()[:2].tolist()
-    ['last:0', 'last:1']
+    ['features.1:0', 'features.1:1']
     >>> make_pipeline(features, LogisticRegression()).fit(X, y).predict(X).shape
     (16,)
     """
@@ -102,7 +102,6 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
         self.channel_axis = channel_axis
         self.batch_size = batch_size
 
-    # The estimator comes fitted, and is not fitted here.
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Look up the layers and the sizes of their outputs; the network is not trained.

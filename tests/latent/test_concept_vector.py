@@ -271,8 +271,10 @@ def test_evaluate_refuses_leaks_and_folds_without_a_class():
     X, y = study(40)
     with pytest.raises(ValueError, match=r"puts the patient \(group\) of row 0 into both"):
         ConceptVector().evaluate(X, y, np.zeros(40), cv=list(KFold(2).split(X)))
-    with pytest.raises(ValueError, match="the test part of fold 0 has rows of one class only"):
+    with pytest.raises(ValueError, match="the training part of fold 0 has rows of one class only"):
         ConceptVector().evaluate(X, np.repeat([0, 1], 20), cv=KFold(2))
+    with pytest.raises(ValueError, match="the test part of fold 0 has rows of one class only"):
+        ConceptVector().evaluate(X, y, cv=[(np.arange(1, 40), np.array([0]))])
 
 
 def test_searches_choose_by_auroc():

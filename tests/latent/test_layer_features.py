@@ -202,6 +202,7 @@ def test_batches_decide_nothing(cnn):
 
 def test_other_threads_may_predict_meanwhile(cnn):
     network, X, _ = cnn
+    network.module_.eval()  # as after any prediction
     features = LayerFeatures(network, "0", batch_size=1).fit(X)
     expected = features.transform(X)
     stop = threading.Event()
