@@ -280,9 +280,17 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         -------
         float
             In [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If the labels are not those of ``fit``, or all the same.
         """
         projected = self._projected(X)
-        return float(roc_auc_score(_degrees(column_or_1d(y))[1] >= 0.5, projected, sample_weight=sample_weight))
+        classes, degrees = _degrees(column_or_1d(y))
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(f"y has the labels {classes.tolist()}, but {self.classes_.tolist()} in fit")
+        return float(roc_auc_score(degrees >= 0.5, projected, sample_weight=sample_weight))
 
     def evaluate(self, X, y, groups=None, *, cv=5, sample_weight=None, target=None):
         """Score vectors on rows that they were not fitted on.
@@ -383,6 +391,9 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
     def _n_features_out(self):
         return 1
 
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "coef_")  # evaluate leaves its result without a vector
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
@@ -408,8 +419,9 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
     def _find_layer(self):
         if self.layer is not None:
             return self.layer
-        names = {str(name).rpartition(":")[0] for name in getattr(self, "feature_names_in_", ())}
-        return (names.pop() or None) if len(names) == 1 else None
+        names = {str(name).partition(":")[::2] for name in getattr(self, "feature_names_in_", ())}
+        layers = {layer if channel else None for layer, channel in names}
+        return layers.pop() if len(layers) == 1 else None
 
 
 def _degrees(y):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ortho_group
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
@@ -247,7 +248,8 @@ def test_evaluate_scores_rows_of_other_patients():
     vector = ConceptVector()
     table = vector.evaluate(X, y, groups, cv=GroupKFold(4))
     assert table is vector.cross_validated_
-    assert not hasattr(vector, "coef_")
+    with pytest.raises(NotFittedError):
+        vector.transform(X)
     expected = []
     for train, test in GroupKFold(4).split(X, y, groups):
         difference = X[train][y[train] == 1].mean(axis=0) - X[train][y[train] == 0].mean(axis=0)
@@ -289,7 +291,8 @@ def test_layer_comes_from_the_columns():
     assert ConceptVector().fit(one, y).layer_ == "block.norm1"
     assert ConceptVector(layer="last").fit(one, y).layer_ == "last"
     assert ConceptVector().fit(one.set_axis(["a:0", "a:1", "b:0", "b:1"], axis=1), y).layer_ is None
-    assert ConceptVector().fit(one.set_axis([f"a:{kind}:0" for kind in "wxyz"], axis=1), y).layer_ is None
+    assert ConceptVector().fit(one.set_axis([f"a:{kind}:0" for kind in "wxyz"], axis=1), y).layer_ == "a"
+    assert ConceptVector().fit(one.set_axis(list("wxyz"), axis=1), y).layer_ is None
     assert ConceptVector().fit(X, y).layer_ is None
 
 
@@ -308,6 +311,8 @@ def test_what_is_refused():
         ConceptVector().fit(X[:4], [0.5] * 4)
     with pytest.raises(ValueError, match="rows of one class only"):
         ConceptVector().fit(X, np.zeros(len(X)))
+    with pytest.raises(ValueError, match=r"y has the labels \['a', 'b'\], but \[0, 1\] in fit"):
+        ConceptVector().fit(X, y).score(X, np.where(y == 1, "b", "a"))
     with pytest.raises(ValueError, match="sample_weight"):
         ConceptVector().fit(X, y, sample_weight=-np.ones(len(X)))
 
