@@ -178,9 +178,11 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         # The origin of the features decides nothing, neither exactly nor by rounding.
         origin = np.average(X, axis=0, weights=weights)
         X = X - origin
+        spread = np.sqrt(np.average(np.square(X), axis=0, weights=weights).sum())
+        if spread <= 1e-12 * np.linalg.norm(origin):
+            raise ValueError("X: all rows have the same features, so that none goes with the labels")
         raw, intercept, self.n_iter_ = DIRECTIONS[self.kind](X, t, scale[0] * present, scale[1] * absent, self)
         length = np.linalg.norm(raw)
-        spread = np.sqrt(np.average(np.square(X), axis=0, weights=weights).sum())
         if length == 0 or (self.kind == "pattern" and length <= 1e-12 * spread):
             raise ValueError(
                 f"kind={self.kind!r} finds no feature that goes with the labels"

@@ -298,9 +298,12 @@ def test_layer_comes_from_the_columns():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_that_do_not_go_with_the_labels(kind):
-    X = np.ones((6, 2))
-    with pytest.raises(ValueError, match="finds no feature that goes with the labels"):
-        ConceptVector(kind).fit(X, [0, 1] * 3)
+    with pytest.raises(ValueError, match="all rows have the same features"):
+        ConceptVector(kind).fit(np.full((7, 2), 0.1), [0, 1, 1] * 2 + [1])  # whose mean is not exactly 0.1
+    X = np.array([[1.0], [1], [-1], [-1]])
+    if kind in ("pattern", "lasso", "neuron", "ridge"):
+        with pytest.raises(ValueError, match="finds no feature that goes with the labels"):
+            ConceptVector(kind).fit(X, [0, 1, 0, 1])
 
 
 def test_what_is_refused():
