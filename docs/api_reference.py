@@ -10,6 +10,7 @@ ROOMS = {
     "sklearn_shortcuts.metrics": ("Metrics", "Scores with their uncertainty."),
     "sklearn_shortcuts.neural": ("Networks", "Neural classifiers that follow scikit-learn's contract."),
     "sklearn_shortcuts.explain": ("Explanations", "Where does the network look?"),
+    "sklearn_shortcuts.latent": ("Latent space", "What do the layers hold? Activations and concept vectors."),
     "sklearn_shortcuts.audit": ("Audits", "Is there a shortcut, where, and in which rows?"),
     "sklearn_shortcuts.mitigation": ("Mitigation", "Train the network so that it stops using a shortcut."),
 }

@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_shortcuts.audit import AcquisitionProbe, RegionSensitivity
 from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
+from sklearn_shortcuts.latent import ConceptVector, LayerFeatures
 from sklearn_shortcuts.mitigation import (
     BAMHardSampleMiner,
     ExplanationRegularizedClassifier,
@@ -180,6 +181,9 @@ def instances():
                 NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0), q=0.1
             )
         ],
+        "ConceptVector": [
+            ConceptVector(kind, tol=1e-12) for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron")
+        ],
         "ImageLoader": [ImageLoader()],
         "AcquisitionFeatures": [AcquisitionFeatures()],
         "AcquisitionProbe": [
@@ -195,6 +199,7 @@ def image_instances():
     """Instances that take nothing but images, so that scikit-learn has no data for them, by class name."""
     return {
         "ArtifactInjector": [ArtifactInjector(random_state=0)],
+        "LayerFeatures": [LayerFeatures(NeuralImageClassifier(SmallCNN(width=4, depth=1)))],
         "ResolutionNoiseMatcher": [ResolutionNoiseMatcher(random_state=0)],
         "SliceSampler": [SliceSampler(random_state=0)],
     }

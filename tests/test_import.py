@@ -22,7 +22,8 @@ def test_rows_and_masks_need_no_torch():
 
 def test_networks_leave_heavy_packages_alone_until_they_are_used():
     loaded = run(
-        "import sys, sklearn_shortcuts.neural, sklearn_shortcuts.audit, sklearn_shortcuts.explain; print(*sys.modules)"
+        "import sys, sklearn_shortcuts.neural, sklearn_shortcuts.audit, sklearn_shortcuts.explain, "
+        "sklearn_shortcuts.latent; print(*sys.modules)"
     )
     assert not {"torchvision", "pytorch_grad_cam", "shap", "matplotlib"} & set(loaded)
 

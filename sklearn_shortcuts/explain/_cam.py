@@ -4,10 +4,11 @@ import torch
 from sklearn.utils._param_validation import StrOptions, validate_params
 from torch import nn
 
+from ..neural._layer_names import resolve_layer
 from ._capture import LayerRecorder
 from ._collect import collect_maps
 from ._formulas import as_map, grad_cam_map, grad_cam_plus_plus_map, hires_cam_map, upsample
-from ._layers import find_layer, resolve_layer
+from ._layers import find_layer
 from ._subject import resolve_subject
 from ._targets import select_scores
 from ._working_copy import working_copy

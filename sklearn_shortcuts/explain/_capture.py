@@ -5,8 +5,9 @@ import threading
 
 import torch
 
+from ..neural._layer_names import resolve_layer
 from ..neural._plain_attention import plain_attention
-from ._layers import find_layer, resolve_layer
+from ._layers import find_layer
 
 
 class LayerRecorder:

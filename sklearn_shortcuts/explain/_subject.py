@@ -5,24 +5,21 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..images import ImageBunch
 from ..neural._batches import BatchLoader, RowReader
 from ..neural._inputs import Rows
+from ..neural._modes import explaining
 from ..neural._net import ordered
 from ..neural._structure import find_stem, main_output
 from ..neural._training import row_fields
-from ._modes import explaining
+from ..neural._unwrap import unwrap
 from ._targets import check_logits, check_positions
 
 _BATCH_SIZE = 32
 _PRECISIONS = (None, "float32", "bfloat16")
-_FITTED = ("best_estimator_", "estimator_")
 
 
 class Subject:
@@ -162,7 +159,7 @@ def resolve_subject(estimator, X, *, batch_size=None, precision=None):
         raise ValueError(f"precision must be 'float32', 'bfloat16' or None, got {precision!r}")
     if batch_size is not None and not (isinstance(batch_size, Integral) and batch_size >= 1):
         raise ValueError(f"batch_size must be a positive integer or None, got {batch_size!r}")
-    estimator, X = _unwrap(estimator, X)
+    estimator, X = unwrap(estimator, X)
     if isinstance(estimator, nn.Module):
         subject = _bare_subject(estimator, X, batch_size)
     else:
@@ -192,33 +189,6 @@ def without_tensor(X):
         return X
     X = X.detach().cpu()
     return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-
-
-def _unwrap(estimator, X):
-    """Go through pipelines and meta-estimators down to the classifier or network."""
-    outer = type(estimator).__name__
-    while not isinstance(estimator, nn.Module):
-        if isinstance(estimator, Pipeline):
-            for step in estimator.steps[:-1]:
-                if step[1] is not None and step[1] != "passthrough":
-                    X = step[1].transform(X)
-            estimator = estimator.steps[-1][1]
-            continue
-        if hasattr(estimator, "iter_batches"):
-            return estimator, X
-        if isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-            continue
-        inner = next((name for name in _FITTED if hasattr(estimator, name)), None)
-        if inner is None:
-            if isinstance(estimator, BaseEstimator):
-                check_is_fitted(estimator)
-            raise TypeError(
-                f"estimator must be a fitted NeuralImageClassifier, something fitted that contains one, or a "
-                f"torch.nn.Module; {outer} holds none"
-            )
-        estimator = getattr(estimator, inner)
-    return estimator, X
 
 
 def _bare_subject(module, X, batch_size):

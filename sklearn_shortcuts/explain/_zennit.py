@@ -5,8 +5,8 @@ import copy
 
 import torch
 
+from ..neural._modes import explaining
 from ._gradients import score_relevances
-from ._modes import explaining
 
 _ROUNDING = 1e-3  # share of the outputs' size by which rewriting a network may change them
 

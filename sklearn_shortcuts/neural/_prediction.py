@@ -123,7 +123,7 @@ class PredictionMixin:
         finally:
             handle.remove()
 
-    def iter_batches(self, X, *, fields=(), batch_size=None):
+    def iter_batches(self, X, *, fields=(), batch_size=None, index=None):
         """Go through rows as the network sees them: on its device, scaled and normalized.
 
         Parameters
@@ -134,6 +134,8 @@ class PredictionMixin:
             Fields of the bunch, or ``"has_mask"``, to bring along.
         batch_size : int, default=None
             Rows per batch; by default the estimator's.
+        index : ndarray of int, default=None
+            Numbers of the rows to go through; by default all of them.
 
         Yields
         ------
@@ -148,7 +150,7 @@ class PredictionMixin:
         """
         check_is_fitted(self)
         rows = self._check_images(X)
-        yield from map(self.net_.prepare, self.net_.batches(self._reader(rows, fields), batch_size))
+        yield from map(self.net_.prepare, self.net_.batches(self._reader(rows, fields, index), batch_size))
 
     def _logits(self, X):
         """Logits, of mean probabilities where rows are drawn several times."""

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_shortcuts.explain._layers import find_layer, resolve_layer
+from sklearn_shortcuts.explain._layers import find_layer
 from sklearn_shortcuts.neural import ECGResNet, SmallCNN
+from sklearn_shortcuts.neural._layer_names import resolve_layer
 
 from .networks import assert_same_state, state_of
 

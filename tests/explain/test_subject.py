@@ -16,9 +16,9 @@ from torch import nn
 
 from sklearn_shortcuts import ImageBunch, explain
 from sklearn_shortcuts.explain import grad_cam, hires_cam
-from sklearn_shortcuts.explain._modes import explaining
 from sklearn_shortcuts.explain._subject import resolve_subject
 from sklearn_shortcuts.neural import NeuralImageClassifier, SmallCNN
+from sklearn_shortcuts.neural._modes import explaining
 
 from .networks import assert_same_state, make_network, state_of
 

@@ -154,6 +154,10 @@ def test_batches_are_what_the_network_gets(spots):
     assert batches[2]["has_mask"].tolist() == [True] * 3 + [False]
     assert batches[2]["masks"].shape == (4, 16, 16)
     assert batches[0]["groups"].tolist() == list("abababab")
+    (some,) = fitted.iter_batches(bunch, fields=("has_mask",), batch_size=8, index=np.array([19, 3]))
+    assert some["index"].tolist() == [19, 3]
+    assert some["has_mask"].tolist() == [False, True]
+    assert torch.equal(some["X"], torch.stack([batches[2]["X"][3], batches[0]["X"][3]]))
     with torch.no_grad():
         logits = torch.cat([fitted.module_(batch["X"]) for batch in batches])
     np.testing.assert_allclose((logits[:, 1] - logits[:, 0]), fitted.decision_function(images), rtol=1e-4, atol=1e-6)
