@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..images import ImageBunch
+from ..images._fields import refuse_patients
 from ._labels import make_target
 
 
@@ -34,7 +35,10 @@ def read_acquisition(acquisition, bunch, estimator_name):
             f"This {estimator_name} estimator requires y to be passed, but the target y is None: its second argument "
             "is the acquisition, such as the scanner of every row or the name of a metadata column"
         )
-    values = bunch.column(acquisition, "acquisition") if isinstance(acquisition, str) else acquisition
+    if isinstance(acquisition, str):
+        refuse_patients([acquisition], "acquisition")
+        acquisition = bunch.column(acquisition, "acquisition")
+    values = acquisition
     values = values if hasattr(values, "iloc") else np.asarray(values)
     if np.ndim(values) and len(values) != len(bunch):
         raise ValueError(f"acquisition has {len(values)} rows, but X has {len(bunch)}")
@@ -149,6 +153,7 @@ def read_covariates(covariates, bunch):
             raise ValueError("covariates must be a DataFrame or names of metadata columns, got values without names")
         table = pd.DataFrame({name: bunch.column(name, "covariates") for name in names})
     table = table.reset_index(drop=True)
+    refuse_patients(table.columns, "covariates")
     for name in table.columns:
         missing = np.flatnonzero(table[name].isna())
         if len(missing):

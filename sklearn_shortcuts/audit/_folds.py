@@ -7,12 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 
-from ..images._fields import plain_name
-
-# Column names under which studies usually keep the patient, without their separators.
-PATIENT_NAMES = frozenset(
-    ["patient", "patientid", "patientnumber", "pid", "subject", "subjectid", "caseid", "participantid", "personid"]
-)
+from ..images._fields import PATIENT_NAMES, plain_name
 
 
 @dataclass(frozen=True)

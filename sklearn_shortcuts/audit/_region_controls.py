@@ -11,8 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 
-from ..images._fields import plain_name
-from ._folds import PATIENT_NAMES
+from ..images._fields import PATIENT_NAMES, plain_name
 
 _MAX_CATEGORIES = 50  # a text column with more values than this names files, dates or people
 

@@ -8,6 +8,11 @@ from ._sources import MemmapRows, RowSource, RowView, is_mappable, take_rows
 
 _SCANNED_BYTES = 2**26  # of masks that are looked through at a time
 
+# Column names under which studies usually keep the patient, without their separators.
+PATIENT_NAMES = frozenset(
+    ["patient", "patientid", "patientnumber", "pid", "subject", "subjectid", "caseid", "participantid", "personid"]
+)
+
 
 def as_images(value, *, signal):
     """Give images as a row source.
@@ -103,6 +108,13 @@ def refuse_wrong_weights(weights):
 def plain_name(column):
     """Write a column name without case and separators."""
     return "".join(filter(str.isalnum, str(column).lower()))
+
+
+def refuse_patients(names, argument):
+    """Raise if a column is one of patients, which are no category: messages and tables would tell who they are."""
+    for name in names:
+        if plain_name(name) in PATIENT_NAMES:
+            raise ValueError(f"{argument}: column {name!r} tells patients apart; leave it out, and pass it as groups")
 
 
 def check_length(value, name, n_rows):

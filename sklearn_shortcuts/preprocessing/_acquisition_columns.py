@@ -8,6 +8,8 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
+from ..images._fields import refuse_patients
+
 MISSING = "missing"
 _MOST_LEVELS = 20  # of an acquisition or label given in numbers with decimals, and of categories of about a row each
 
@@ -77,6 +79,7 @@ def categories(values, name, n_rows=None):
         If there are other rows, or more values than categories have.
     """
     frame = as_frame(values, name, n_rows)
+    refuse_patients(frame.columns, name)
     parts = []
     for label, column in frame.items():
         kind = getattr(column.dtype, "kind", "O")
@@ -118,6 +121,7 @@ def covariate_columns(covariates, exact=(), n_rows=None):
             raise ValueError(f"exact={list(exact)} names covariates, but there are none")
         return []
     frame = as_frame(covariates, "covariates", n_rows)
+    refuse_patients(frame.columns, "covariates")
     unknown = [name for name in exact if name not in frame.columns]
     if unknown:
         raise ValueError(f"exact: {unknown[0]!r} is not among the covariates {list(frame.columns)}")

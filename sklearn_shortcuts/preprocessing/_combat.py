@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from ..images import ImageBunch
+from ..images._fields import refuse_patients
 from ._design import Design
 from ._empirical_bayes import shrunken_shift_and_scale
 from ._row_labels import known_codes, learn_labels, row_labels, shown_rows
@@ -313,6 +314,7 @@ class ComBat(TransformerMixin, BaseEstimator):
     def _place(self, X, name, argument):
         """Number of a column of X."""
         if isinstance(name, str):
+            refuse_patients([name], argument)
             if not hasattr(X, "columns"):
                 raise ValueError(f"{argument}={name!r} names a column, but X is no DataFrame; give the column's number")
             places = np.flatnonzero(X.columns == name)

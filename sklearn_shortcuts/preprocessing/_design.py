@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..images._fields import refuse_patients
+
 
 @dataclass(frozen=True)
 class Design:
@@ -34,6 +36,8 @@ class Design:
         """
         if table is None:
             return cls({})
+        refuse_patients(table.columns, "covariates")
+        table = table.infer_objects()  # numbers that came as objects are numbers
         return cls({name: _categories(table[name]) for name in table.columns})
 
     def matrix(self, table, n_rows):
@@ -98,6 +102,8 @@ def _categories(column):
     _require_complete(column, column.name)
     if pd.api.types.is_numeric_dtype(column):
         return None
+    if getattr(column.dtype, "kind", "O") in "Mm":
+        raise ValueError(f"covariates: {column.name!r} holds dates or times; give a number instead, such as years")
     return sorted(pd.unique(column).tolist())
 
 

@@ -1,9 +1,12 @@
 """What is known of rows, such as their scanner: from an argument, a column or field of a bunch, or a function."""
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 
 from ..images import ImageBunch
+from ..images._fields import refuse_patients
 
 
 def row_columns(X, wanted, given, argument, *, owner):
@@ -13,8 +16,9 @@ def row_columns(X, wanted, given, argument, *, owner):
     ----------
     X : ImageBunch, DataFrame or array-like
         Rows.
-    wanted : str, list of str, callable or None
+    wanted : str, list of str, int, callable or None
         The estimator's parameter: fields of the bunch or columns of its metadata or of the table, or ``wanted(X)``.
+        The number of a column is its owner's to look up.
     given : array-like, DataFrame or None
         The argument of ``fit`` or ``transform``, which goes first. Of a table the columns that ``wanted`` names are
         taken.
@@ -31,12 +35,13 @@ def row_columns(X, wanted, given, argument, *, owner):
     Raises
     ------
     ValueError
-        If a name is not known.
+        If a name is not known, or one of patients.
     """
-    names = None if callable(wanted) else [wanted] if isinstance(wanted, str) else wanted
+    names = None if callable(wanted) else [wanted] if isinstance(wanted, (str, Integral)) else wanted
+    refuse_patients(names or (), argument)
     if given is not None:
         given = pd.DataFrame(given) if isinstance(given, dict) else given
-        if names is None or not hasattr(given, "columns"):
+        if names is None or isinstance(wanted, Integral) or not hasattr(given, "columns"):
             return given
         return _chosen(given, names, argument)
     if callable(wanted):

@@ -290,3 +290,19 @@ def test_too_few_iterations_warn():
     table, _ = study()
     with pytest.warns(ConvergenceWarning, match="after 1 iterations"):
         clone(ComBat("scanner", max_iter=1, tol=1e-12)).fit(table.drop(columns=["age", "sex"]))
+
+
+def test_numbers_that_come_as_objects_are_numbers_and_dates_are_refused():
+    rng = np.random.default_rng(0)
+    age = rng.normal(60, 10, 40)
+    table = pd.DataFrame(rng.normal(size=(40, 2)) + age[:, None] / 20, columns=["a", "b"])
+    table = table.assign(scanner=np.arange(40) % 2, age=age)
+    expected = ComBat("scanner", covariates="age").fit(table[:30]).transform(table[30:])
+    bunch = ImageBunch(
+        table[["a", "b"]].to_numpy().reshape(40, 1, 2), signal=True, metadata=table.astype({"age": object})
+    )
+    found = ComBat("scanner", covariates="age").fit(bunch[:30]).transform(bunch[30:])
+    np.testing.assert_allclose(found, expected)
+    dates = table.assign(age=pd.date_range("2020", periods=40))
+    with pytest.raises(ValueError, match="covariates: 'age' holds dates or times; give a number"):
+        ComBat("scanner", covariates="age").fit(dates)

@@ -81,3 +81,27 @@ def test_an_unknown_name_has_one_message(ask):
 def test_no_name_has_one_message(ask):
     with pytest.raises(ValueError, match=r"knows no acquisition of the rows: .*\(acquisition='manufacturer'\)"):
         ask()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda rows: AcquisitionBalancer(acquisition="PatientID").fit(rows, [0, 1, 0, 1]),
+        lambda rows: AcquisitionBalancer(acquisition="site", covariates=["PatientID"]).fit(rows, [0, 1, 0, 1]),
+        lambda rows: AcquisitionBalancer().fit(rows, [0, 1, 0, 1], acquisition=rows.metadata[["PatientID"]]),
+        lambda rows: AcquisitionBalancer(acquisition="site").fit(rows, [0, 1, 0, 1], covariates=rows.metadata),
+        lambda rows: ComBat("PatientID").fit(rows),
+        lambda rows: ComBat("PatientID").fit(rows.metadata),
+        lambda rows: ComBat("site", covariates=["PatientID"]).fit(rows),
+        lambda rows: ResolutionNoiseMatcher(acquisition="PatientID").fit(rows),
+        lambda rows: AcquisitionProbe().fit(rows, "PatientID"),
+        lambda rows: AcquisitionProbe().fit(rows, "site", covariates="PatientID"),
+    ],
+)
+def test_patients_are_no_category_and_stay_unnamed(ask):
+    rows = ImageBunch(
+        np.zeros((4, 20, 20)), metadata=pd.DataFrame({"site": SITE, "PatientID": ["Ann", "Ann", "Bob", "Eve"]})
+    )
+    with pytest.raises(ValueError, match="column 'PatientID' tells patients apart; leave it out") as error:
+        ask(rows)
+    assert not any(name in str(error.value) for name in ("Ann", "Bob", "Eve"))
