@@ -1,4 +1,5 @@
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -297,3 +298,12 @@ def test_explains_logits_in_the_precision_of_the_weights():
         lrp(network, images, "sum_log_prob")
     with pytest.raises(ValueError, match="method='lrp' does not compute in bfloat16"):
         lrp(network, images, precision="bfloat16")
+
+
+def test_does_not_take_what_torch_compiled():
+    network, images = make_network("small")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates its own compiler
+        network.features = torch.jit.trace(network.features, images)
+    with pytest.raises(ValueError, match=r"compiled layer 'features' \("):
+        lrp(network, images)
