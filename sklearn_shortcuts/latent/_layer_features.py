@@ -35,8 +35,7 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
         the input of its last linear layer, or of its last convolution if there is none. The outputs of several layers
         come from one pass, side by side.
     pool : {"mean", "max", "mean_max", "token", "flat"}, default="mean"
-        What becomes of the positions of a channel. A layer without positions gives its values with any choice but
-        "token".
+        What becomes of the positions of a channel. A layer without positions gives its values with any choice.
 
         - "mean", "max": mean or maximum over positions, tokens included that stand for no part of the image;
         - "mean_max": the means, then the maxima;
@@ -145,7 +144,7 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
         self.layer_sizes_ = {}
         for found in self._passes(classifier, first, None):
             for name, (values, tokens) in found.items():
-                if self.pool == "token" and not tokens:
+                if self.pool == "token" and not tokens and values.shape[2] > 1:
                     raise ValueError(
                         f"pool='token': layer {name!r} gives no tokens but {tuple(values.shape[1:])} channels and "
                         "positions; choose another pool"

@@ -158,6 +158,8 @@ def test_tokens(transformer):
     }.items():
         found = LayerFeatures(network, "block", pool=pool).fit_transform(X)
         np.testing.assert_allclose(found, values, rtol=1e-7, atol=1e-10)
+    both = LayerFeatures(network, ["block", "last"], pool="token").fit_transform(X)
+    np.testing.assert_allclose(both[:, :4], both[:, 4:], rtol=1e-12)  # the head takes the token
     found = LayerFeatures(network, "block.norm2", pool="token").fit_transform(X)  # within the block, its last layer
     np.testing.assert_allclose(found, expected[:, 0], rtol=1e-7, atol=1e-10)
 
