@@ -39,9 +39,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:no row is hard:UserWarning"),
     pytest.mark.filterwarnings("ignore:.* rows are hard. the network of stage 1:UserWarning"),
     pytest.mark.filterwarnings("ignore:the network of stage 1 is right in:UserWarning"),
-    # The data of these checks are plain arrays, to which weights cannot be attached.
-    pytest.mark.filterwarnings("ignore:HardSampleSelector. X is no ImageBunch:UserWarning"),
-    pytest.mark.filterwarnings("ignore:a table cannot carry the weights:UserWarning"),  # and what the balancer says
+    # The data of these checks are tables, to which weights cannot be attached.
+    pytest.mark.filterwarnings("ignore:.*a table cannot carry the weights:UserWarning"),
 ]
 
 
