@@ -225,7 +225,7 @@ def test_bad_input(options, message):
 def test_what_is_no_category_is_refused():
     with pytest.raises(ValueError, match="column 'thickness' has 100 values and is no category"):
         acquisition_weights(pd.DataFrame({"thickness": np.linspace(0.5, 5, 100)}), np.tile([0, 1], 50))
-    names = pd.DataFrame({"patient": [f"p{number}" for number in range(100)]})
+    names = pd.DataFrame({"accession": [f"p{number}" for number in range(100)]})
     with pytest.raises(ValueError, match="100 categories in 100 rows") as caught:
         acquisition_weights(np.tile([0, 1], 50), covariates=names, target="covariates")
     assert "p1" not in str(caught.value)
