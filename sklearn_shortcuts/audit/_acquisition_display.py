@@ -207,7 +207,7 @@ class AcquisitionProbeDisplay:
             ax.plot(
                 self.spectra.index.astype(float), power, style, color=_COLORS[number % len(_COLORS)], label=str(name)
             )
-        ax.set(xlabel="frequency (cycles per pixel)", ylabel="share of the power (dB)")
+        ax.set(xlabel="frequency (cycles per pixel or sample)", ylabel="share of the power (dB)")
         ax.legend(frameon=False, fontsize=8)
         ax.spines[["top", "right"]].set_visible(False)
 
