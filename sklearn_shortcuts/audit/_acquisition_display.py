@@ -4,10 +4,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ._acquisition_rows import as_given
+from ._panels import COLORS, choose_panels
 
 _PANELS = ("confusion", "families", "spectra", "saliency")
-# Okabe and Ito's colors, which are told apart with any color vision.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LEFT_OUT = "#999999"
 
 
@@ -140,15 +139,15 @@ class AcquisitionProbeDisplay:
         """
         parts = (self.confusion, self.evidence, self.spectra, self.saliency)
         available = [panel for panel, part in zip(_PANELS, parts) if part is not None]
-        wanted = available if panels is None else list(panels)
-        for panel in wanted:
-            if panel not in available:
-                known = "is not one of them" if panel not in _PANELS else "has nothing to show"
-                raise ValueError(f"panels: {panel!r} {known}; there is {available}")
+        wanted = choose_panels(
+            panels,
+            available=available,
+            known=_PANELS,
+            first="confusion",
+            has_ax=ax is not None,
+            needs_many="saliency",
+        )
         if ax is not None:
-            wanted = ["confusion"] if panels is None else wanted
-            if len(wanted) != 1 or wanted == ["saliency"]:
-                raise ValueError(f"ax takes one panel other than 'saliency', but panels={wanted} were asked for")
             self.figure_, self.axes_ = ax.figure, {wanted[0]: ax}
         else:
             self._make_axes(wanted)
@@ -191,8 +190,8 @@ class AcquisitionProbeDisplay:
     def _draw_families(self, ax):
         table = self.evidence.sort_values("auc")
         places = np.arange(len(table))
-        ax.hlines(places, table["low"], table["high"], color=_COLORS[0], linewidth=2)
-        ax.plot(table["auc"], places, "o", color=_COLORS[0], label="this family alone")
+        ax.hlines(places, table["low"], table["high"], color=COLORS[0], linewidth=2)
+        ax.plot(table["auc"], places, "o", color=COLORS[0], label="this family alone")
         ax.plot(table["auc_without"], places, "D", color=_LEFT_OUT, markersize=5, label="all but this family")
         ax.axvline(0.5, color="0.5", linestyle=":", linewidth=1, zorder=0)
         ax.set_yticks(places, [str(name).replace("_", " ") for name in table.index])
@@ -202,11 +201,9 @@ class AcquisitionProbeDisplay:
 
     def _draw_spectra(self, ax):
         for number, name in enumerate(self.spectra.columns):
-            style = ("-", "--", "-.", ":")[number // len(_COLORS) % 4]
+            style = ("-", "--", "-.", ":")[number // len(COLORS) % 4]
             power = 10 * self.spectra[name] / np.log(10)
-            ax.plot(
-                self.spectra.index.astype(float), power, style, color=_COLORS[number % len(_COLORS)], label=str(name)
-            )
+            ax.plot(self.spectra.index.astype(float), power, style, color=COLORS[number % len(COLORS)], label=str(name))
         ax.set(xlabel="frequency (cycles per pixel or sample)", ylabel="share of the power (dB)")
         ax.legend(frameon=False, fontsize=8)
         ax.spines[["top", "right"]].set_visible(False)
@@ -215,7 +212,7 @@ class AcquisitionProbeDisplay:
         for (title, image, heat), above, below in zip(self.saliency, axes[::2], axes[1::2]):
             if image.ndim == 1:
                 above.plot(image, color="black", linewidth=0.7)
-                below.plot(heat, color=_COLORS[1], linewidth=0.9)
+                below.plot(heat, color=COLORS[1], linewidth=0.9)
             else:
                 above.imshow(image, cmap="gray")
                 below.imshow(image, cmap="gray")

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-# Okabe and Ito's colors, which are told apart with any color vision.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+from ._panels import COLORS
+
 _MARKERS = ("o", "s", "^", "D")
 _KINDS = ("points", "tradeoff")
 _COLUMNS = ("metric", "model", "value", "low", "high")
@@ -190,7 +190,7 @@ class ModelComparisonDisplay:
         for metric, axis in self.axes_.items():
             rows = self._of_metric(metric)
             for place, (_, row) in zip(places, rows.iterrows()):
-                color = _COLORS[place % len(_COLORS)]
+                color = COLORS[place % len(COLORS)]
                 axis.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2, solid_capstyle="butt")
                 axis.plot(row["value"], place, "o", color=color, markersize=6)
                 if np.isfinite(row["chance"]):
@@ -215,11 +215,11 @@ class ModelComparisonDisplay:
         if connect:
             ax.plot(across["value"], up["value"], color="0.7", linewidth=1.2, zorder=1)
         for place, model in enumerate(self._models):
-            color = _COLORS[place % len(_COLORS)]
+            color = COLORS[place % len(COLORS)]
             x, y = across.loc[model], up.loc[model]
             ax.plot([x["low"], x["high"]], [y["value"]] * 2, color=color, linewidth=1, alpha=0.5, zorder=2)
             ax.plot([x["value"]] * 2, [y["low"], y["high"]], color=color, linewidth=1, alpha=0.5, zorder=2)
-            marker = _MARKERS[place // len(_COLORS) % len(_MARKERS)]
+            marker = _MARKERS[place // len(COLORS) % len(_MARKERS)]
             ax.plot(x["value"], y["value"], marker, color=color, markersize=6, zorder=3, label=model)
         ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         ax.set(xlabel=_title(metrics[0]), ylabel=_title(metrics[1]))

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
+from ._panels import COLORS, choose_panels
 from ._region_maskings import CONTROLS, MASKINGS, example_images, masking_title
 
 _PANELS = ("matrix", "controls", "dilation", "embedding", "examples")
-# Okabe and Ito's colors, which are told apart with any color vision.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 class RegionSensitivityDisplay:
@@ -179,17 +178,15 @@ class RegionSensitivityDisplay:
         import matplotlib.pyplot as plt
 
         self._cells = self._of_label(self.cells)
-        available = self._available()
-        wanted = available if panels is None else list(panels)
-        for panel in wanted:
-            if panel not in available:
-                known = "is not one of them" if panel not in _PANELS else "has nothing to show"
-                raise ValueError(f"panels: {panel!r} {known}; there is {available}")
+        wanted = choose_panels(
+            panels,
+            available=self._available(),
+            known=_PANELS,
+            first="matrix",
+            has_ax=ax is not None,
+            needs_many="examples",
+        )
         if ax is not None:
-            if panels is None:
-                wanted = ["matrix"]
-            if len(wanted) != 1 or wanted == ["examples"]:
-                raise ValueError(f"ax takes one panel other than 'examples', but panels={wanted} were asked for")
             self.figure_, self.axes_ = ax.figure, {wanted[0]: ax}
         else:
             self.figure_, self.axes_ = self._make_axes(plt, wanted)
@@ -291,7 +288,7 @@ class RegionSensitivityDisplay:
         names = [name for name in (*MASKINGS, *CONTROLS) if name in table.index]
         for position, name in enumerate(names):
             auc, low, high = (float(table.loc[name, column]) for column in ("auc", "low", "high"))
-            color = _COLORS[1] if name in CONTROLS else _COLORS[0]
+            color = COLORS[1] if name in CONTROLS else COLORS[0]
             ax.plot([low, high], [position, position], color=color, linewidth=2, solid_capstyle="butt")
             ax.plot(auc, position, "o", color=color, markersize=6)
             ax.annotate(
@@ -307,7 +304,7 @@ class RegionSensitivityDisplay:
     def _draw_dilation(self, ax):
         curve = self._of_label(self.dilation_curve)
         styles = {"all": ("-", 1.8), "positive": ("--", 1.2), "negative": (":", 1.2)}
-        for color, (kept, part) in zip(_COLORS, curve.groupby("kept", sort=False)):
+        for color, (kept, part) in zip(COLORS, curve.groupby("kept", sort=False)):
             for dilated, (style, width) in styles.items():
                 line = part[part["dilated"] == dilated].sort_values("margin")
                 if line.empty:
@@ -326,7 +323,7 @@ class RegionSensitivityDisplay:
         ax.spines[["top", "right"]].set_visible(False)
 
     def _draw_embedding(self, ax):
-        for color, (masking, points) in zip(_COLORS, self.embedding_map.groupby("masking", sort=False)):
+        for color, (masking, points) in zip(COLORS, self.embedding_map.groupby("masking", sort=False)):
             name = self._title(masking, 60)
             if self.embedding_similarity is not None and masking != "all":
                 corrected = self.embedding_similarity.loc[(masking, "all"), "corrected_cosine"]
