@@ -17,11 +17,11 @@ FLOORS = {
     "preprocessing": 2,
     "neural": 3,
     "explain": 4,
-    "latent": 4,
-    "audit": 5,
-    "mitigation": 5,
-    "review": 5,
-    "report": 6,
+    "latent": 5,
+    "audit": 6,
+    "mitigation": 6,
+    "review": 6,
+    "report": 7,
 }
 
 

@@ -4,11 +4,9 @@ import contextlib
 import threading
 
 import torch
-from torch import nn
 
+from ..neural._channel_axis import has_channels_last
 from ..neural._structure import find_head
-
-_ON_LAST_AXIS = (nn.Linear, nn.LayerNorm, nn.TransformerEncoderLayer)
 
 
 class Activations:
@@ -98,21 +96,13 @@ class Activations:
                     f"layers: {name!r} gives an output of shape {tuple(values.shape)} for {len(X)} images; name a "
                     "layer that gives channels for each image"
                 )
-            last = self._is_last(layer, values, X)
+            last = has_channels_last(layer, values, X.ndim, self.channel_axis)
             tokens = last and values.ndim == 3
             if last:
                 values = values.movedim(-1, 1)
             found[name] = values.to(dtype).flatten(2) if values.ndim > 2 else values.to(dtype)[:, :, None], tokens
         self._seen.clear()
         return found
-
-    def _is_last(self, layer, values, X):
-        if self.channel_axis is not None:
-            return self.channel_axis == -1
-        # Subclasses of these may compute on another axis, as torchvision's normalization of maps does.
-        if type(layer) in _ON_LAST_AXIS:
-            return True
-        return values.ndim == 3 and X.ndim == 4
 
 
 def _copied(values):
