@@ -199,7 +199,10 @@ def image_instances():
     """Instances that take nothing but images, so that scikit-learn has no data for them, by class name."""
     return {
         "ArtifactInjector": [ArtifactInjector(random_state=0)],
-        "LayerFeatures": [LayerFeatures(NeuralImageClassifier(SmallCNN(width=4, depth=1)))],
+        "LayerFeatures": [
+            LayerFeatures(NeuralImageClassifier(SmallCNN(width=4, depth=1)), kind=kind, target="predicted")
+            for kind in ("activation", "relevance")
+        ],
         "ResolutionNoiseMatcher": [ResolutionNoiseMatcher(random_state=0)],
         "SliceSampler": [SliceSampler(random_state=0)],
     }

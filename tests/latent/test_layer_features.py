@@ -311,6 +311,197 @@ def test_a_file_of_something_else_is_refused(cnn, tmp_path):
         features.store(X, tmp_path / "features.h5")
 
 
+@pytest.fixture(scope="module")
+def labelled(cnn):
+    network, X, y = cnn
+    return network, ImageBunch(X, target=y)
+
+
+def relevances(network, X, part, y):
+    """Gradient times activation of the layers up to ``part``, by torch alone."""
+    module = network.module_.eval()
+    values = torch.cat([batch["X"] for batch in network.iter_batches(X)])
+    values = module[:part](values).detach().requires_grad_()
+    scores = module[part:](values.clone())[range(len(X)), y]
+    return (values * torch.autograd.grad(scores.sum(), values)[0]).detach().numpy()
+
+
+@pytest.mark.parametrize("pool", ["sum", "mean", "max", "mean_max", "flat"])
+def test_relevance(cnn, labelled, pool):
+    network, X = labelled
+    expected = relevances(network, cnn[1], 2, cnn[2])
+    expected = {
+        "sum": expected.sum((2, 3)),
+        "mean": expected.mean((2, 3)).clip(0),
+        "max": expected.max((2, 3)).clip(0),
+        "mean_max": np.hstack([expected.mean((2, 3)), expected.max((2, 3))]).clip(0),
+        "flat": expected.reshape(N, -1),
+    }[pool]
+    features = LayerFeatures(network, "1", kind="relevance", pool=pool).fit(X)
+    found = features.transform(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert found.shape[1] == len(features.get_feature_names_out())
+    normalized = LayerFeatures(network, "1", kind="relevance", pool=pool, normalize=True).fit_transform(X)
+    total = np.abs(expected).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(normalized, expected / np.where(total > 0, total, 1), rtol=1e-9, atol=1e-12)
+
+
+def test_relevance_of_several_layers_side_by_side(labelled):
+    network, X = labelled
+    for attribution in ("gradient_x_activation", "integrated_gradients", "lrp"):
+        options = {"kind": "relevance", "pool": "sum", "attribution": attribution, "normalize": True, "steps": 3}
+        options["conservation_tol"] = np.inf
+        both = LayerFeatures(network, ["6", "0"], **options).fit_transform(X)
+        apart = [LayerFeatures(network, layer, **options).fit_transform(X) for layer in ("6", "0")]
+        np.testing.assert_allclose(both, np.hstack(apart), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(np.abs(both[:, :5]).sum(axis=1), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("attribution", ["gradient_x_activation", "lrp", "integrated_gradients"])
+def test_relevance_of_what_the_logits_are_made_from(labelled, attribution):
+    network, X = labelled
+    features = through(network, X, *network.module_[:-1])
+    weights = network.module_[-1].weight.detach().numpy()
+    options = {"kind": "relevance", "attribution": attribution, "conservation_tol": np.inf}
+    expected = features * weights[X.get("target")]
+    if attribution == "integrated_gradients":
+        expected -= through(network, np.zeros((1, 8, 8)), *network.module_[:-1]) * weights[X.get("target")]
+    found = LayerFeatures(network, **options).fit_transform(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+    predicted = LayerFeatures(network, target="predicted", **options).fit_transform(X)
+    other = LayerFeatures(network, target=0, **options).fit_transform(X)
+    if attribution != "integrated_gradients":
+        np.testing.assert_allclose(predicted, features * weights[network.predict(X)], rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(other, features * weights[0], rtol=1e-4, atol=1e-9)
+
+
+def test_relevance_by_zennit(labelled):
+    pytest.importorskip("zennit")
+    network, X = labelled
+    ours, theirs = (
+        LayerFeatures(
+            network, ["2", "4"], kind="relevance", pool="flat", attribution=attribution, conservation_tol=np.inf
+        ).fit_transform(X)
+        for attribution in ("lrp", "zennit")
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_relevance_of_tokens(transformer):
+    network, X, y = transformer
+    X = ImageBunch(X, target=y)
+    options = {"kind": "relevance", "pool": "token"}
+    both = LayerFeatures(network, ["block", "last"], **options).fit_transform(X)
+    np.testing.assert_allclose(both[:, :4], both[:, 4:], rtol=1e-10)  # the head takes the token and nothing else
+    summed = LayerFeatures(network, "block", kind="relevance", pool="sum").fit_transform(X)
+    np.testing.assert_allclose(summed, both[:, :4], rtol=1e-10)
+    assert both.any()
+
+
+def test_relevance_in_signals():
+    rng = np.random.default_rng(1)
+    X = ImageBunch(rng.normal(size=(6, 2, 9)), signal=True, target=[0, 1] * 3)
+    with torch.random.fork_rng(devices=[]):
+        module = nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(21, 2))
+    network = NeuralImageClassifier(module, precision="float64", max_epochs=1, random_state=0).fit(X, [0, 1] * 3)
+    found = LayerFeatures(network, "0", kind="relevance", pool="sum").fit_transform(X)
+    weights = network.module_[-1].weight.detach().numpy()[[0, 1] * 3]
+    expected = through(network, X, network.module_[:2]) * weights
+    np.testing.assert_allclose(found, expected.reshape(6, 3, 7).sum(2), rtol=1e-10)
+
+
+@pytest.mark.parametrize("attribution", ["gradient_x_activation", "integrated_gradients", "lrp", "zennit"])
+def test_relevance_leaves_the_network_as_it_was(labelled, attribution):
+    if attribution == "zennit":
+        pytest.importorskip("zennit")
+    network, X = labelled
+    module = network.module_
+    module.train()
+    module[1].eval()
+    module[0].weight.requires_grad_(False)
+    module[6].weight.grad = torch.ones_like(module[6].weight)
+    hook = module[2].register_forward_hook(lambda *_: None)
+    options = {"kind": "relevance", "attribution": attribution, "steps": 2, "conservation_tol": np.inf}
+    try:
+        before = state_of(module)
+        features = LayerFeatures(network, ["0", "last"], **options).fit(X)
+        first = features.transform(X)
+        np.testing.assert_array_equal(features.transform(X), first)
+        assert_same_state(before, state_of(module))
+        bad = ImageBunch(np.full((2, 8, 8), np.nan), target=[0, 1])
+        with pytest.raises(ValueError, match="NaN"):
+            features.transform(bad)
+        failing = ImageBunch(Failing(np.asarray(X.images), 10), target=X.get("target"))
+        with pytest.raises(OSError, match="the disk is gone"):
+            features.transform(failing)
+        assert_same_state(before, state_of(module))
+    finally:
+        hook.remove()
+        module[0].weight.requires_grad_(True)
+        module[6].weight.grad = None
+
+
+def test_stored_relevance_is_gone_on_with(labelled, tmp_path):
+    network, X = labelled
+    path = tmp_path / "relevance.npy"
+    options = {"kind": "relevance", "pool": "sum", "attribution": "lrp", "conservation_tol": np.inf}
+    features = LayerFeatures(network, ["0", "last"], **options).fit(X)
+    with pytest.raises(OSError, match="the disk is gone"):
+        features.store(ImageBunch(Failing(np.asarray(X.images), 10), target=X.get("target")), path)
+    np.testing.assert_allclose(features.store(X, path), features.transform(X), rtol=1e-10)
+    for changed, names in [
+        ({"pool": "max"}, "pool"),
+        ({"normalize": True}, "normalize"),
+        ({"target": "predicted"}, "target"),
+        ({"attribution": "gradient_x_activation"}, "attribution"),
+        ({"kind": "activation"}, "kind"),
+    ]:
+        with pytest.raises(ValueError, match=rf"holds other features \({names}"):
+            LayerFeatures(network, ["0", "last"], **(options | changed)).fit(X).store(X, path)
+    relabelled = X.with_fields(target=1 - X.get("target"))
+    with pytest.raises(ValueError, match=r"row 0 of .* holds the features of another image"):
+        features.store(relabelled, path)
+
+
+def test_lost_relevance_is_told(labelled):
+    network, X = labelled
+    with pytest.warns(UserWarning, match=r"the relevances of \d+ of 13 rows do not add up"):
+        LayerFeatures(
+            network, "0", kind="relevance", attribution="integrated_gradients", steps=1, conservation_tol=1e-9
+        ).fit_transform(X)
+
+
+def test_bare_networks(cnn):
+    network, X, y = cnn
+    bare = network.module_
+    bare.train()
+    before = state_of(bare)
+    for options in ({}, {"kind": "relevance", "pool": "sum", "target": 1}):
+        expected = LayerFeatures(network, ["0", "last"], **options).fit_transform(X)
+        for rows in (X, torch.from_numpy(X), ImageBunch(X)):
+            features = LayerFeatures(bare, ["0", "last"], batch_size=4, **options).fit(rows)
+            np.testing.assert_allclose(features.transform(rows), expected, rtol=1e-9, atol=1e-12)
+    assert_same_state(before, state_of(bare))
+    assert clone(features).estimator is bare
+    true = LayerFeatures(bare, kind="relevance").fit_transform(ImageBunch(X, target=y))
+    np.testing.assert_allclose(true, LayerFeatures(network, kind="relevance").fit_transform(ImageBunch(X, target=y)))
+
+
+def test_relevance_that_is_refused(cnn, labelled):
+    network, X, y = cnn
+    with pytest.raises(ValueError, match="target='true' needs an ImageBunch with the field 'target'"):
+        LayerFeatures(network, kind="relevance").fit(X, y)
+    with pytest.raises(ValueError, match="target must be 'true', 'predicted' or one class, got an array"):
+        LayerFeatures(network, kind="relevance", target=[0] * N).fit(X)
+    with pytest.raises(ValueError, match=r"target=7 is not among \[0, 1\]"):
+        LayerFeatures(network, kind="relevance", target=7).fit(X)
+    with pytest.raises(ValueError, match="propagates logits only"):
+        LayerFeatures(network, kind="relevance", attribution="lrp", target="sum_log_prob").fit(X)
+    features = LayerFeatures(network, kind="relevance").fit(labelled[1])
+    with pytest.raises(ValueError, match="target='true' needs an ImageBunch"):
+        features.transform(X)
+
+
 def test_what_is_refused(cnn, transformer):
     network, X, _ = cnn
     with pytest.raises(ValueError, match=r"layers?='blok' is no layer of Tokens; near names are \['block'"):
