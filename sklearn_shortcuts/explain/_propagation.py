@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ._attention_rules import added_product, attention, concatenation, multi_head_attention, product, softmax
 from ._gradients import score_relevances
 from ._relevance_rules import Average, Ledger, Linear, LinearLayer, Overwrite, Pass, PassInPlace, Sum
 
@@ -96,6 +97,11 @@ class Rules(TorchFunctionMode):
                 raise self.missing_rule(name)
             return result
         return func(*args, **kwargs)
+
+    @staticmethod
+    def depends(value):
+        """Whether a value depends on the images."""
+        return _depends(value)
 
     def tap(self, outputs):
         """Make it possible to ask for the relevance of what a layer gives.
@@ -231,14 +237,14 @@ def _marked(tensor, name):
 
 
 def _normalization(affine):
-    """Make a rule of a function that gives an affine map, or None where that is none per channel."""
+    """Make a rule of a function that gives the affine map per channel which a normalization is."""
 
     def rule(rules, func, args, kwargs):
         x = args[0] if args else kwargs["input"]
         scale, shift, sign = affine(x.detach(), args, kwargs)
         outputs = _without_graph(func, args, kwargs)
         origin = _marked(x, "_linear")
-        if origin is not None and (sign is not None or origin[1].weight.ndim == 2):
+        if origin is not None:
             source, layer = origin
             result = Linear.apply(source, [outputs], layer.followed_by(scale, shift, sign))
             for places in _marked(x, "_taps") or ():
@@ -289,14 +295,6 @@ def _group_affine(x, args, kwargs):
     return *_affine(mean, variance, given.get("eps", 1e-5), *affine), _sign(weight, x.shape[1], x)
 
 
-def _layer_affine(x, args, kwargs):
-    given = _bind(("input", "normalized_shape", "weight", "bias", "eps"), args, kwargs)
-    axes = tuple(range(-len(given["normalized_shape"]), 0))
-    variance, mean = torch.var_mean(x, dim=axes, correction=0, keepdim=True)
-    scale, shift = _affine(mean, variance, given.get("eps", 1e-5), given.get("weight"), given.get("bias"))
-    return scale.expand_as(x), shift.expand_as(x), None
-
-
 def _average(rules, func, args, kwargs):
     x, rest = (args[0], args[1:]) if args else (kwargs["input"], ())
     others = {name: value for name, value in kwargs.items() if name != "input"}
@@ -344,7 +342,7 @@ _AXES = ("1d", "2d", "3d")
 _DATA_MOVES = {
     *_names("reshape view view_as flatten unflatten ravel permute transpose t movedim swapaxes swapdims squeeze"),
     *_names("unsqueeze contiguous clone to float double cpu type type_as expand expand_as broadcast_to repeat"),
-    *_names("repeat_interleave tile cat concat concatenate hstack vstack stack split chunk unbind narrow select"),
+    *_names("repeat_interleave tile hstack vstack stack split chunk unbind narrow select"),
     *_names("index_select __getitem__ __get__ pad roll flip pixel_shuffle pixel_unshuffle channel_shuffle"),
     *_names("tensor_split amax max"),
     *(f"max_pool{axes}" for axes in _AXES),
@@ -354,7 +352,7 @@ _ELEMENTWISE = {
     *_names("relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ gelu silu mish hardswish hardtanh"),
     *_names("hardtanh_ sigmoid sigmoid_ hardsigmoid tanh tanh_ hardshrink softshrink softplus softsign tanhshrink"),
     *_names("logsigmoid prelu rrelu rrelu_ threshold threshold_ clamp clamp_ clamp_min clamp_min_ clip"),
-    *_names("dropout alpha_dropout feature_alpha_dropout"),
+    *_names("dropout alpha_dropout feature_alpha_dropout masked_fill masked_fill_ layer_norm rms_norm"),
     *(f"dropout{axes}" for axes in _AXES),
 }
 _RULES = {
@@ -363,9 +361,15 @@ _RULES = {
     "linear": _dense,
     "batch_norm": _normalization(_batch_affine),
     "group_norm": _normalization(_group_affine),
-    "layer_norm": _normalization(_layer_affine),
     **dict.fromkeys([f"{kind}avg_pool{axes}" for kind in ("", "adaptive_") for axes in _AXES], _average),
     **dict.fromkeys(("mean", "sum"), _average),
+    **dict.fromkeys(("cat", "concat", "concatenate"), concatenation),
+    **dict.fromkeys(("matmul", "__matmul__", "__rmatmul__", "bmm", "mm", "einsum"), product),
+    "baddbmm": added_product(torch.bmm),
+    "addmm": added_product(torch.mm),
+    "softmax": softmax,
+    "scaled_dot_product_attention": attention,
+    "multi_head_attention_forward": multi_head_attention,
     **dict.fromkeys(("add", "__add__", "__radd__"), _arithmetic(1)),
     **dict.fromkeys(("add_", "__iadd__"), _arithmetic(1, in_place=True)),
     **dict.fromkeys(("sub", "subtract", "__sub__"), _arithmetic(-1)),

@@ -50,6 +50,10 @@ class Ledger:
             shares, bias = shares.flatten(2).sum(2), bias.flatten(1)
         self.taken = self.taken + (shares * bias).reshape(self.n_rows, -1).sum(1)
 
+    def take(self, relevance):
+        """Add relevance that stays where it is."""
+        self.taken = self.taken + relevance.reshape(self.n_rows, -1).sum(1)
+
     def balance(self, relevance, *parts):
         """Note what a function got and, if it is audited, what it hands on."""
         if self.audits:
