@@ -74,8 +74,9 @@ def relevance(
 
         - ``"gradient_x_input"``: gradient times image, as the network gets it. On networks of linear layers, ReLU and
           max-pooling this is what the basic rule LRP-0 gives [2]_.
-        - ``"lrp"``: the rule epsilon for linear layers, z+ for convolutions and flat for the first of either that is
-          run [3]_; see Notes. Any network made of the usual layers but attention and recurrence.
+        - ``"lrp"``: the rule epsilon for linear layers, z+ for convolutions, flat for the first of either that is
+          run [3]_, and those of AttnLRP for attention [4]_; see Notes. Any network made of the usual layers but
+          recurrence.
         - ``"zennit"``: the same rules by the package zennit (``pip install sklearn-shortcuts[lrp]``) on a copy of the
           network. It knows the residual sums of torchvision's ResNets only, and takes batch normalizations and layers
           for neighbors that are defined one after the other; elsewhere relevance is duplicated or passes by. It has
@@ -101,7 +102,7 @@ def relevance(
     SaliencyMaps of shape (n, H, W) or (n, T)
         Relevances in logits. ``details["conservation_ratio"]``, of shape (n,), is the sum of a row's relevances (of all
         channels) divided by its score: 1 if nothing was lost or made up. With ``method="lrp"`` there is also
-        ``details["bias_ratio"]``: the relevance that biases took, divided by the score. Both add up to 1.
+        ``details["bias_ratio"]``: the relevance that biases and constants took, divided by the score. Both add up to 1.
 
     Raises
     ------
@@ -131,11 +132,24 @@ def relevance(
         \text{flat:} \quad R_i = \sum_j \frac{1}{n_j} R_j,
 
     where :math:`z_j = \sum_k x_k w_{kj} + b_j`, :math:`\epsilon = 10^{-6}`, and :math:`n_j` counts the inputs of an
-    output [1]_ [2]_. Batch, group and layer normalization are affine maps whose statistics are held fixed. Directly
-    after a convolution or linear layer, or directly before it, they are part of it (layer normalization not after a
-    convolution); elsewhere relevance passes unchanged. It also passes through activation
+    output [1]_ [2]_. Batch and group normalization are affine maps whose statistics are held fixed. Directly
+    after a convolution or linear layer, or directly before it, they are part of it; elsewhere relevance passes
+    unchanged. It also passes through layer normalization, activation
     functions and constants; sums and averages share it in proportion to what they are made of; max-pooling gives it
     to the largest value; a product of maps and a gate per channel gives it to the maps.
+
+    Attention is taken apart into products of matrices and softmax, also where torch computes it in one function
+    [4]_ (propositions 3.1 to 3.4):
+
+    .. math::
+
+        O = A V: \quad R^A_{ik} = \sum_j \frac{A_{ik} V_{kj}}{2 O_{ij} + 2 \epsilon \operatorname{sign}(O_{ij})}
+        R_{ij}, \quad \text{and} \ R^V_{kj} \ \text{alike}, \qquad
+        s = \operatorname{softmax}(x): \quad R_i = x_i \Big(R^s_i - s_i \sum_j R^s_j\Big).
+
+    The rule of softmax is a first-order expansion, whose constant term takes relevance as a bias does; so does what is
+    joined to the tokens of the image, such as the token of the class. Both are counted in ``"bias_ratio"``, which is
+    therefore large with attention: positive and negative relevance of many times the score may cancel.
 
     References
     ----------
@@ -144,6 +158,8 @@ def relevance(
     .. [2] Montavon et al. (2019). Layer-wise relevance propagation: an overview. In: Explainable AI: interpreting,
        explaining and visualizing deep learning, section 10.2.
     .. [3] Kohlbrenner et al. (2020). Towards best practice in explaining neural network decisions with LRP. IJCNN.
+    .. [4] Achtibat et al. (2024). AttnLRP: attention-aware layer-wise relevance propagation for transformers. ICML.
+       arXiv:2402.05602, section 3.
 
     Examples
     --------
