@@ -190,6 +190,10 @@ def _passed(x, func, args, kwargs):
 
 def _convolution(rules, func, args, kwargs):
     given = _bind(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), args, kwargs)
+    if given["input"].ndim == 4 and given["input"].is_contiguous(memory_format=torch.channels_last):
+        # Otherwise torch would order the weights anew in each of the three passes.
+        given["weight"] = given["weight"].contiguous(memory_format=torch.channels_last)
+        args, kwargs = (), given
     geometry = {name: value for name, value in given.items() if name not in ("input", "weight", "bias")}
     bias = given.get("bias")
     return _linear_layer(
@@ -197,7 +201,7 @@ def _convolution(rules, func, args, kwargs):
         func,
         args,
         kwargs,
-        apply=lambda x, weight: func(x, weight, None, **geometry),
+        apply=lambda x, weight, bias=None: func(x, weight, bias, **geometry),
         bias=None if bias is None else bias.reshape(1, -1, *[1] * (given["weight"].ndim - 2)),
         rule="plus",
         groups=geometry.get("groups", 1),

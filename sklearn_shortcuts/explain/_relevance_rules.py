@@ -16,7 +16,7 @@ _STABILIZER = 1e-6  # added to denominators, away from zero
 
 def stabilized(values):
     """Move values away from zero, for divisions."""
-    return values + torch.where(values < 0, -_STABILIZER, _STABILIZER)
+    return values + torch.copysign(values.new_tensor(_STABILIZER), values)
 
 
 class Ledger:
@@ -70,7 +70,7 @@ class LinearLayer:
     Attributes
     ----------
     apply : callable
-        ``apply(x, weight)``, without bias.
+        ``apply(x, weight, bias=None)``.
     weight : Tensor
         Weights, output channels first.
     bias : Tensor or None
@@ -122,6 +122,8 @@ class LinearLayer:
         """
         if self.rule == "flat":
             return self._flat(x, relevance)
+        if self.rule == "plus" and self.input_scale is None and x.min() >= 0 and not self._scales_rows():
+            return self._positive(x, relevance)
         parts = self._parts(x if self.input_scale is None else x * self.input_scale)
         leaves = [values.detach().requires_grad_() for values, _ in parts]
         with torch.enable_grad():
@@ -135,7 +137,32 @@ class LinearLayer:
         if bias is not None and self.ledger is not None:
             self.ledger.add(shares, bias)
         gradients = torch.autograd.grad(outputs, leaves, shares if scale is None else shares.mul_(scale))
-        return sum(gradient.mul_(leaf.detach()) for leaf, gradient in zip(leaves, gradients))
+        products = [gradient.mul_(leaf.detach()) for leaf, gradient in zip(leaves, gradients)]
+        return products[0] if len(products) == 1 else products[0].add_(products[1])
+
+    def _scales_rows(self):
+        """Whether the normalization of the output differs from row to row."""
+        return self.scale is not None and len(self.scale) > 1
+
+    def _positive(self, x, relevance):
+        """By the rule z+, where the input is nowhere negative: with normalization and stabilizer among the weights."""
+        weight = self.weight
+        if self.scale is not None:
+            weight = weight * self.scale.reshape(-1, *[1] * (weight.ndim - 1))
+            weight = weight.clamp_(min=0)
+        else:
+            weight = weight.clamp(min=0)
+        bias = self._bias(x)
+        offset = weight.new_full((len(weight),), _STABILIZER)
+        offset = offset if bias is None else bias.flatten() + offset
+        leaf = x.detach().requires_grad_()
+        with torch.enable_grad():
+            outputs = self.apply(leaf, weight, offset)
+        shares = relevance / outputs.detach()
+        if bias is not None and self.ledger is not None:
+            self.ledger.add(shares, bias)
+        (gradient,) = torch.autograd.grad(outputs, leaf, shares)
+        return gradient.mul_(x)
 
     def _parts(self, inputs):
         """Inputs and weights whose products are what the rule distributes relevance over."""
