@@ -45,20 +45,25 @@ class Ledger:
         self.missing = 0
 
     def add(self, shares, bias):
-        """Add the products of shares and biases; the first axis is that of the rows or can be split into rows."""
+        """Add the products of shares and biases."""
         if bias.ndim > 2 and bias.shape[2:].numel() == 1:  # one per channel
             shares, bias = shares.flatten(2).sum(2), bias.flatten(1)
-        self.taken = self.taken + (shares * bias).reshape(self.n_rows, -1).sum(1)
+        self.take(shares * bias)
 
     def take(self, relevance):
         """Add relevance that stays where it is."""
-        self.taken = self.taken + relevance.reshape(self.n_rows, -1).sum(1)
+        self.taken = self.taken + self._of_rows(relevance)
 
     def balance(self, relevance, *parts):
         """Note what a function got and, if it is audited, what it hands on."""
         if self.audits:
-            got, *handed_on = (values.reshape(self.n_rows, -1).sum(1) for values in (relevance, *parts))
-            self.missing = self.missing + got - sum(handed_on)
+            self.missing = self.missing + self._of_rows(relevance) - sum(map(self._of_rows, parts))
+
+    def _of_rows(self, relevance):
+        """Sums by row; rows are on the first axis, which may be split into rows, or on the second, behind tokens."""
+        tokens_first = relevance.ndim > 2 and self.n_rows == relevance.shape[1] != relevance.shape[0]
+        relevance = relevance.transpose(0, 1) if tokens_first else relevance
+        return relevance.reshape(self.n_rows, -1).sum(1)
 
 
 @dataclass(frozen=True)

@@ -209,3 +209,23 @@ def test_variants_of_multi_head_attention_compute_what_torch_computes(options):
     np.testing.assert_allclose(maps.details["conservation_ratio"] + maps.details["bias_ratio"], 1, atol=1e-3)
     found = found_in(network, images, ["attention"], "lrp")
     np.testing.assert_allclose(found.scores, score, rtol=1e-10)
+
+
+class _TokensFirst(nn.Module):
+    """What torch gives without being asked for rows first."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.head = nn.Conv2d(1, WIDTH, 2, stride=2), nn.Linear(WIDTH, 2)
+        self.block = nn.TransformerEncoderLayer(WIDTH, 2, 8)
+
+    def forward(self, X):
+        return self.head(self.block(self.patches(X).flatten(2).permute(2, 0, 1)).mean(0))
+
+
+def test_rows_behind_tokens():
+    network, images = made(lambda: (_TokensFirst().double().eval(), torch.randn(3, 1, 4, 4, dtype=torch.float64)))
+    maps = lrp(network, images)
+    np.testing.assert_allclose(maps.details["conservation_ratio"] + maps.details["bias_ratio"], 1, atol=1e-3)
+    found = found_in(network, images, ["block", "patches"], "lrp")
+    np.testing.assert_allclose(found.lost / found.scores, 0, atol=1e-3)
