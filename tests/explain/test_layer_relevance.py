@@ -217,6 +217,20 @@ def test_all_relevance_passes_through_a_layer_without_bypass():
     np.testing.assert_allclose(relevances.flatten(1).sum(1) + taken, sums, rtol=1e-3)
 
 
+def test_what_goes_astray_is_known():
+    layers = [nn.Flatten, lambda: nn.Linear(3, 2)]
+    network, _ = randomized(*[lambda: nn.Conv1d(1, 1, 1, bias=False)] * 2, *layers, shape=(1, 3))
+    with torch.no_grad():
+        network[0].weight.fill_(1)
+        network[1].weight.fill_(-1)  # no contribution to it is positive
+    images = torch.ones(2, 1, 3, dtype=torch.float64)
+    above = found_in(network, images, ["1"], "lrp")
+    np.testing.assert_allclose(above.lost, 0, atol=1e-5)
+    below = found_in(network, images, ["0"], "lrp")
+    np.testing.assert_array_equal(below.layers["0"][1], 0)
+    np.testing.assert_allclose(below.lost, above.layers["1"][1].flatten(1).sum(1), rtol=1e-4)
+
+
 def test_from_a_layer_of_tokens():
     layers = [lambda: nn.Conv2d(1, 3, 2, stride=2, bias=False), lambda: nn.Flatten(2), lambda: nn.LayerNorm(4)]
     network, images = randomized(*layers, nn.Flatten, lambda: nn.Linear(12, 2), shape=(1, 4, 4))
