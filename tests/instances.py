@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_shortcuts.audit import AcquisitionProbe, RegionSensitivity
 from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
-from sklearn_shortcuts.latent import ConceptSubspace, ConceptVector, LayerFeatures
+from sklearn_shortcuts.latent import ConceptLocalizer, ConceptSubspace, ConceptVector, LayerFeatures
 from sklearn_shortcuts.mitigation import (
     BAMHardSampleMiner,
     ExplanationRegularizedClassifier,
@@ -205,6 +205,7 @@ def image_instances():
     """Instances that take nothing but images, so that scikit-learn has no data for them, by class name."""
     return {
         "ArtifactInjector": [ArtifactInjector(random_state=0)],
+        "ConceptLocalizer": [ConceptLocalizer(NeuralImageClassifier(SmallCNN(width=4, depth=1)), ConceptVector())],
         "LayerFeatures": [LayerFeatures(NeuralImageClassifier(SmallCNN(width=4, depth=1)))],
         "ResolutionNoiseMatcher": [ResolutionNoiseMatcher(random_state=0)],
         "SliceSampler": [SliceSampler(random_state=0)],
@@ -224,6 +225,8 @@ def expected_failures(estimator):
             "check_fit_score_takes_y": "the second argument of fit is called acquisition, since y is the label",
             "check_fit2d_1feature": "its data have three rows of a class, of which two folds need four",
         }
+    if isinstance(estimator, ConceptSubspace):
+        return {"check_classifiers_classes": "of the labels -1 and 1 the first means that nothing is known"}
     if isinstance(estimator, ConceptVector) and estimator.kind == "nmf":
         return {
             "check_sample_weight_equivalence_on_dense_data": (

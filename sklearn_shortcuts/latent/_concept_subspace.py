@@ -8,7 +8,6 @@ from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.base import _fit_context as fit_context
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -17,6 +16,7 @@ from .._random_state import draw_seed, make_random_state
 from ..metrics import auc_interval
 from ._concept_vector import ConceptVector, degrees_of, layer_of
 from ._directions import DIRECTIONS, NoDirectionError
+from ._folds import folds_of
 
 _VECTOR = ("kind", "C", "alpha", "balanced", "tol", "max_iter", "n_components")
 _ONE_DIRECTION = ("pattern", "nmf")
@@ -75,6 +75,8 @@ class ConceptSubspace(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         First vector of each concept, of length 1. Not orthogonal to each other.
     intercept_ : ndarray of shape (n_concepts,)
         Added to the projections on ``coef_``, so that they are positive for rows with the concept.
+    n_iter_ : int
+        Most iterations that the solver took for one of the first vectors; 1 for kinds that need none.
     ranks_ : ndarray of int of shape (n_concepts,)
         Directions found for each concept. They may add up to more than ``k`` where concepts share some.
     residual_aurocs_ : DataFrame or None
@@ -214,7 +216,8 @@ class ConceptSubspace(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         directions, firsts, tables = [], [], []
         for number, concept in enumerate(self.concepts_):
             rows = known[:, number]
-            parts = X[rows], degrees[rows, number], weights[rows], None if groups is None else groups[rows]
+            own = None if groups is None else groups[rows]
+            parts = X[rows], degrees[rows, number], weights[rows], own, np.flatnonzero(kept)[rows]
             try:
                 found, first, table = self._find(vector, *parts)
             except ValueError as error:
@@ -226,6 +229,7 @@ class ConceptSubspace(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
             tables.append(table)
         self.coef_ = np.concatenate([first.coef_ for first in firsts])
         self.intercept_ = np.concatenate([first.intercept_ for first in firsts])
+        self.n_iter_ = max(first.n_iter_ for first in firsts)
         self.ranks_ = np.array([len(found) for found in directions])
         self.residual_aurocs_ = None if tables[0] is None else pd.concat(tables, keys=self.concepts_, names=["concept"])
         self.components_ = _orthonormal(np.concatenate(directions))
@@ -294,7 +298,8 @@ class ConceptSubspace(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         ndarray of shape (n,) or (n, n_concepts)
             Values of ``classes_``.
         """
-        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(int)]
 
     def score(self, X, y, sample_weight=None):
         """Give the area under the ROC curve of the first vector, averaged over the concepts.
@@ -383,7 +388,7 @@ class ConceptSubspace(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
             self.classes_, self._has_columns = found, y.ndim == 2
         return degrees.reshape(len(y), -1), known.reshape(len(y), -1)
 
-    def _find(self, vector, X, t, weights, groups):
+    def _find(self, vector, X, t, weights, groups, rows):
         """Directions of one concept, its first vector, and the table of what was left."""
         chain = _Chain(vector, X, t, weights, groups)
         first = chain.advance()
@@ -392,11 +397,8 @@ class ConceptSubspace(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
                 pass
             return chain.directions, first, None
         positive = t >= 0.5
-        cv = self.cv
-        if isinstance(cv, Integral):
-            cv = StratifiedKFold(cv) if groups is None else StratifiedGroupKFold(cv)
         folds = []
-        for train, test in check_cv(cv).split(X, positive, groups):
+        for train, test in folds_of(self.cv, rows, positive, groups):
             own = None if groups is None else groups[train]
             folds.append((_Chain(vector, X[train], t[train], weights[train], own), X[test], test))
         records = [_judge(folds, positive, groups)]
