@@ -15,7 +15,13 @@ from sklearn_shortcuts._random_state import draw_seed, make_random_state
 from sklearn_shortcuts.audit import concept_decodability
 from sklearn_shortcuts.latent import ConceptVector
 from sklearn_shortcuts.neural._layer_hook import LayerHook
-from tests.explain.networks import build
+
+
+def build(make):
+    """The same network every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make()
 
 
 @pytest.fixture
@@ -38,7 +44,9 @@ def test_areas_are_those_of_held_out_patients(module):
     splitter = StratifiedGroupKFold(4, shuffle=True, random_state=draw_seed(make_random_state(3)))
     aurocs = []
     for train, test in splitter.split(features, artifact, groups):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10000)).fit(features[train], artifact[train])
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10000)).fit(
+            features[train], artifact[train]
+        )
         aurocs.append(roc_auc_score(artifact[test], probe.decision_function(features[test])))
     assert found.auc == pytest.approx(np.mean(aurocs), abs=1e-6)
     assert 0.5 < found.low < found.auc < found.high < 1

@@ -10,9 +10,16 @@ from sklearn_shortcuts.audit import tcav_score
 from sklearn_shortcuts.latent import ConceptSubspace, ConceptVector, LayerFeatures
 from sklearn_shortcuts.neural import SmallCNN
 from sklearn_shortcuts.neural._layer_hook import LayerHook
-from tests.explain.networks import assert_same_state, build, state_of
+from tests.explain.networks import assert_same_state, state_of
 
 N, C = 12, 4
+
+
+def build(make):
+    """The same network every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make()
 
 
 def network():
@@ -87,6 +94,9 @@ def test_captum_agrees(module, images, direction, tmp_path):
 
     class Fixed(concept.Classifier):
         """The concept's vector at every position, in place of a trained one."""
+
+        def __init__(self):
+            pass
 
         def train_and_eval(self, dataloader, **options):
             return {"accs": torch.tensor(1.0)}
