@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from sklearn_shortcuts import ImageBunch, NeuralImageClassifier, ROIMasker, make_chest_phantoms, make_ecg
+from sklearn_shortcuts import ImageBunch, NeuralImageClassifier, ROIMasker, make_chest_phantoms
+from sklearn_shortcuts.datasets import make_ecg
 from sklearn_shortcuts.latent import ConceptLocalizer, ConceptSubspace, ConceptVector, LayerFeatures
 from sklearn_shortcuts.neural import SmallCNN
 from tests.explain.networks import assert_same_state, state_of
@@ -52,12 +54,11 @@ def test_masks_overlap_with_planted_artifacts(studies, method, lowest):
         true = test.artifact_masks[has]
         joint = (masks[has] & true).sum(axis=(1, 2)) / (masks[has] | true).sum(axis=(1, 2))
         assert overlaps[-1] == pytest.approx(joint.mean())
-    print(method, overlaps)
     assert np.mean(overlaps) > lowest * AREA
 
 
 def test_the_layer_is_chosen_on_rows_that_its_vector_was_not_fitted_on(studies):
-    X, y, network = studies[0]
+    X, _, network = studies[0]
     train = X[:180]
     masks = [mask if row % 3 == 0 else None for row, mask in enumerate(train.artifact_masks)]
     localizer = ConceptLocalizer(network, ConceptVector(), layer=LAYERS, cv=2)
@@ -68,8 +69,6 @@ def test_the_layer_is_chosen_on_rows_that_its_vector_was_not_fitted_on(studies):
     assert (table["n_rows"] == has.sum()).all()
     assert localizer.layer_ == table["mean_iou"].idxmax() == localizer.concept_.layer_
     # One layer by hand.
-    from sklearn.model_selection import StratifiedKFold
-
     features = LayerFeatures(network, LAYERS[2], pool="max").fit(train).transform(train)
     found = []
     for fit_rows, held_out in StratifiedKFold(2).split(features, train.artifact):
@@ -119,15 +118,14 @@ def test_relevance_of_a_network_of_one_linear_layer_is_the_flat_rule():
     with torch.random.fork_rng(devices=[]):
         module = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2))
     X = np.abs(np.random.default_rng(0).normal(size=(4, 6, 6)))
-    v = np.array([0.6, 0.8])
+    v = np.array([0.6, 0.8], dtype=np.float32)
     features = LayerFeatures(module, "1", pool="max").fit(X).transform(X)
     concept = ConceptVector(layer="1").fit(features, [0, 1, 0, 1])
     concept.coef_ = v[None]
     maps = ConceptLocalizer(module, concept, method="lrp", smooth=0).fit(X).transform(X)
     with torch.no_grad():
-        start = torch.einsum(
-            "nchw,c->nhw", module[:2](torch.from_numpy(X).float()[:, None]), torch.from_numpy(v).float()
-        )
+        outputs = module[:2](torch.from_numpy(X).float()[:, None])
+        start = torch.einsum("nchw,c->nhw", outputs, torch.from_numpy(v))
         # The first layer shares relevance equally among the pixels that an output sees.
         counts = F.conv2d(torch.ones(1, 1, 6, 6), torch.ones(1, 1, 3, 3), padding=1)
         expected = F.conv_transpose2d(start[:, None] / counts, torch.ones(1, 1, 3, 3), padding=1)[:, 0]
@@ -159,9 +157,8 @@ def test_gate_and_threshold(fitted):
         np.testing.assert_array_equal(gated, masks & (distance >= lowest)[:, None, None])
     maps = always.transform(X)
     top = ConceptLocalizer(network, concept, gate=False, threshold=0.92).fit(X).predict(X)
-    np.testing.assert_array_equal(
-        top, maps > np.maximum(np.quantile(maps.reshape(60, -1), 0.92, axis=1), 0)[:, None, None]
-    )
+    levels = np.maximum(np.quantile(maps.reshape(60, -1), 0.92, axis=1), 0)
+    np.testing.assert_array_equal(top, maps > levels[:, None, None])
 
 
 def test_annotated_rows_feed_the_masker(fitted):
@@ -246,7 +243,7 @@ def test_what_is_refused(fitted):
         ConceptLocalizer(network, ConceptVector()).fit(X)
     with pytest.raises(ValueError, match="a fitted concept belongs to one layer"):
         ConceptLocalizer(network, concept, layer=LAYERS).fit(X)
-    with pytest.raises(ValueError, match="its vector has 16 features, but layer 'features.0' has 8 channels"):
+    with pytest.raises(ValueError, match=r"its vector has 16 features, but layer 'features\.0' has 8 channels"):
         ConceptLocalizer(network, concept, layer="features.0").fit(X)
     with pytest.raises(ValueError, match="masks: give masks of some rows"):
         ConceptLocalizer(network, ConceptVector(), layer=LAYERS).fit(plain, artifact=X.artifact)
