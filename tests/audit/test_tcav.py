@@ -212,7 +212,7 @@ def test_classes_labels_and_one_logit_by_name(study):
     concept.fit(features, X.artifact)
     before = state_of(multi.module_)
     by_name = tcav_score(multi, X, concept, "b")
-    assert_same_state(multi.module_, before)
+    assert_same_state(before, state_of(multi.module_))
     assert by_name.layer == "features.2"
     per_row = tcav_score(multi, X, concept, np.full(60, "b"), batch_size=7)
     np.testing.assert_allclose(per_row.derivatives, by_name.derivatives, rtol=1e-4, atol=1e-7)

@@ -139,7 +139,7 @@ def test_the_network_is_left_as_it_was(fitted, method):
     before = state_of(network.module_)
     hooks = [len(part._forward_hooks) + len(part._forward_pre_hooks) for part in network.module_.modules()]
     ConceptLocalizer(network, concept, method=method).fit(X[:8]).predict(X[:8])
-    assert_same_state(network.module_, before)
+    assert_same_state(before, state_of(network.module_))
     assert hooks == [len(part._forward_hooks) + len(part._forward_pre_hooks) for part in network.module_.modules()]
     network.module_.eval()
 
