@@ -5,6 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.ndimage import gaussian_filter
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.utils import check_consistent_length, column_or_1d
@@ -371,8 +372,6 @@ class ConceptLocalizer(TransformerMixin, BaseEstimator):
         )
         given = _spatial_shape(self.estimator, X)
         if maps.shape[1:] != given:  # a pipeline has resized the images
-            import torch
-
             maps = upsample(torch.from_numpy(maps), given).numpy()
         if self.smooth > 0:
             sigma = self.smooth * max(maps.shape[1:])

@@ -1,5 +1,6 @@
 """Where in the images a direction of a layer comes from."""
 
+import numpy as np
 import torch
 
 from ..explain._collect import collect_maps
@@ -52,7 +53,7 @@ def concept_maps(estimator, X, layer, direction, *, method, pool, channel_axis=N
         layer=layer,
         details={"features": tracer.features},
     )
-    return maps.view(type(maps).__base__), maps.details["features"]
+    return np.asarray(maps), maps.details["features"]
 
 
 class _Tracer:
