@@ -96,7 +96,7 @@ def outputs_of(network, X):
 @pytest.mark.parametrize("method", ["activation", "gradient"])
 def test_maps_are_those_of_the_formulas(fitted, method):
     X, network, concept = fitted
-    X = X[:9]
+    X = np.asarray(X.twin[:9])  # within a patch all is equal, and rounding decides which value is the largest
     images, outputs = outputs_of(network, X)
     v = torch.from_numpy(concept.coef_[0]).float()
     if method == "activation":
