@@ -3,6 +3,7 @@
 from ._acquisition_display import AcquisitionProbeDisplay
 from ._acquisition_probe import AcquisitionProbe
 from ._balance_display import BalanceDisplay
+from ._concept_decodability import concept_decodability
 from ._cross_acquisition import CrossAcquisition, cross_acquisition_matrix
 from ._enrichment import enrichment_table
 from ._hard_sample_display import HardSampleDisplay
@@ -10,6 +11,7 @@ from ._model_comparison import ModelComparison, compare_models
 from ._model_comparison_display import ModelComparisonDisplay
 from ._region_display import RegionSensitivityDisplay
 from ._region_sensitivity import RegionSensitivity
+from ._tcav import TCAVScore, tcav_score
 
 __all__ = [
     "AcquisitionProbe",
@@ -21,7 +23,10 @@ __all__ = [
     "ModelComparisonDisplay",
     "RegionSensitivity",
     "RegionSensitivityDisplay",
+    "TCAVScore",
     "compare_models",
+    "concept_decodability",
     "cross_acquisition_matrix",
     "enrichment_table",
+    "tcav_score",
 ]

@@ -10,7 +10,7 @@ from ..neural._structure import find_head
 
 
 @contextlib.contextmanager
-def tapped(module, layers, function):
+def tapped(module, layers, function, *, first=False):
     """Have a function called with the outputs of layers during the block, in this thread; no hook stays behind.
 
     Parameters
@@ -23,6 +23,9 @@ def tapped(module, layers, function):
     function : callable
         ``function(name, layer, values) -> Tensor or None``: what goes on in the place of the layer's output, of
         several the first; None leaves it.
+    first : bool, default=False
+        Whether to go before the hooks that the network has already, and see what the layer itself gives, not what they
+        make of it.
 
     Raises
     ------
@@ -46,9 +49,11 @@ def tapped(module, layers, function):
 
     def attach(name):
         if name == "last":
-            return find_head(module)[1].register_forward_pre_hook(lambda layer, inputs: hand_on(name, layer, inputs))
+            return find_head(module)[1].register_forward_pre_hook(
+                lambda layer, inputs: hand_on(name, layer, inputs), prepend=first
+            )
         layer = module.get_submodule(resolve_layer(module, name))
-        return layer.register_forward_hook(lambda layer, inputs, outputs: hand_on(name, layer, outputs))
+        return layer.register_forward_hook(lambda layer, inputs, outputs: hand_on(name, layer, outputs), prepend=first)
 
     with contextlib.ExitStack() as hooks:
         for name in layers:
