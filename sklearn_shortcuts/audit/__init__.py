@@ -10,6 +10,8 @@ from ._model_comparison import ModelComparison, compare_models
 from ._model_comparison_display import ModelComparisonDisplay
 from ._region_display import RegionSensitivityDisplay
 from ._region_sensitivity import RegionSensitivity
+from ._shortcut_report import shortcut_report
+from ._shortcut_report_display import ShortcutReportDisplay
 
 __all__ = [
     "AcquisitionProbe",
@@ -21,7 +23,9 @@ __all__ = [
     "ModelComparisonDisplay",
     "RegionSensitivity",
     "RegionSensitivityDisplay",
+    "ShortcutReportDisplay",
     "compare_models",
     "cross_acquisition_matrix",
     "enrichment_table",
+    "shortcut_report",
 ]
