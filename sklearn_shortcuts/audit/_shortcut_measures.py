@@ -1,6 +1,8 @@
 """What a report on a shortcut measures of models, each on the rows as they are, without, and with the artifact."""
 
 import warnings
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,41 +10,50 @@ import pandas as pd
 from ..metrics import artifact_relevance, gap_closed, paired_recovery
 from ..metrics._counterfactual import right_share
 from ..metrics._inputs import UnmeasurableError
-from ..metrics._label_scores import evaluation_target, label_scores
+from ..metrics._label_scores import Target, evaluation_target, label_scores
 from ..metrics._row_means import RowMeans
 from ._model_metrics import ShareMetric, area_metric, attempt
 
 
+@dataclass(frozen=True)
 class Answers:
-    """What all models say of one copy of the rows, asked once.
+    """What all models say of one copy of the rows.
 
-    Parameters
+    Attributes
     ----------
-    models : list of fitted classifiers
-        Models.
-    X : rows
-        Copy of the rows.
     y : array-like of shape (n,) or (n, n_labels)
         Labels.
+    predicted : list of ndarray of shape (n,) or (n, n_labels)
+        Predicted labels, per model.
+    right : ndarray of shape (n, n_models)
+        Share of labels that are right.
+    target : Target or None
+        What is scored; None where a model gives no scores.
+    scores : ndarray of shape (n_models, n, n_labels) or None
+        Scores.
     """
 
-    def __init__(self, models, X, y):
-        self.y = y
-        self.predicted = [np.asarray(model.predict(X)) for model in models]
-        self.right = np.stack([right_share(predicted, y) for predicted in self.predicted], axis=1)
-        self.scores = None
-        if all(hasattr(model, "predict_proba") or hasattr(model, "decision_function") for model in models):
-            self.target = evaluation_target(y, models[0])
-            self.scores = np.stack([label_scores(model, X, self.target) for model in models])
+    y: Any
+    predicted: list
+    right: np.ndarray
+    target: Target | None
+    scores: np.ndarray | None
+
+    @classmethod
+    def ask(cls, models, X, y):
+        """Ask all models once."""
+        predicted = [np.asarray(model.predict(X)) for model in models]
+        right = np.stack([right_share(labels, y) for labels in predicted], axis=1)
+        if not all(hasattr(model, "predict_proba") or hasattr(model, "decision_function") for model in models):
+            return cls(y, predicted, right, None, None)
+        target = evaluation_target(y, models[0])
+        return cls(y, predicted, right, target, np.stack([label_scores(model, X, target) for model in models]))
 
     def rows(self, rows):
         """Give the answers for some of the rows."""
-        part = object.__new__(type(self))
-        part.y = self.y.iloc[rows] if hasattr(self.y, "iloc") else self.y[rows]
-        part.predicted = [predicted[rows] for predicted in self.predicted]
-        part.right = self.right[rows]
-        part.scores = None if self.scores is None else self.scores[:, rows]
-        return part
+        y = self.y.iloc[rows] if hasattr(self.y, "iloc") else self.y[rows]
+        scores = None if self.scores is None else self.scores[:, rows]
+        return Answers(y, [labels[rows] for labels in self.predicted], self.right[rows], None, scores)
 
 
 def performance(answers, model, groups, uncertainty):

@@ -173,7 +173,7 @@ def shortcut_report(
     _check_classes(models, rows.y)
     seed = draw_seed(make_random_state(random_state))
     uncertainty = Uncertainty(confidence_level, n_resamples, seed)
-    answers = {copy: Answers(fitted, part, rows.y) for copy, part in rows.copies.items()}
+    answers = {copy: Answers.ask(fitted, part, rows.y) for copy, part in rows.copies.items()}
     pairs = rows.pairs(answers)
     table = _Table(names)
     for number, name in enumerate(names):

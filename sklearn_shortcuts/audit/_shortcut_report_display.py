@@ -108,8 +108,11 @@ class ShortcutReportDisplay:
         available = [panel for panel in _KNOWN if self._columns(panel)]
         if not available:
             raise ValueError("report has no measure to show; give what shortcut_report gave")
+        panels = [panels] if isinstance(panels, str) else panels
+        if ax is not None and panels is not None and len(panels) != 1:
+            raise ValueError(f"ax takes one panel, but panels={list(panels)} were asked for")
         panels = choose_panels(
-            [panels] if isinstance(panels, str) else panels,
+            panels,
             available=available,
             known=_KNOWN,
             first=available[0],
