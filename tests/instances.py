@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_shortcuts.audit import AcquisitionProbe, RegionSensitivity
 from sklearn_shortcuts.datasets import ArtifactInjector, ArtifactTransplant
 from sklearn_shortcuts.images import ImageLoader
-from sklearn_shortcuts.latent import ConceptVector, LayerFeatures
+from sklearn_shortcuts.latent import ConceptLocalizer, ConceptSubspace, ConceptVector, LayerFeatures
 from sklearn_shortcuts.mitigation import (
     BAMHardSampleMiner,
     ExplanationRegularizedClassifier,
@@ -181,8 +181,14 @@ def instances():
                 NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0), q=0.1
             )
         ],
+        "ConceptSubspace": [
+            ConceptSubspace(),
+            ConceptSubspace("svm", rank=2, tol=1e-12),
+            ConceptSubspace("ridge", rank="auto", cv=2),
+        ],
         "ConceptVector": [
-            ConceptVector(kind, tol=1e-12) for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron")
+            ConceptVector(kind, tol=1e-12, random_state=0)
+            for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron", "nmf")
         ],
         "ImageLoader": [ImageLoader()],
         "AcquisitionFeatures": [AcquisitionFeatures()],
@@ -200,6 +206,7 @@ def image_instances():
     return {
         "ArtifactInjector": [ArtifactInjector(random_state=0)],
         "ArtifactTransplant": [ArtifactTransplant(random_state=0)],
+        "ConceptLocalizer": [ConceptLocalizer(NeuralImageClassifier(SmallCNN(width=4, depth=1)), ConceptVector())],
         "LayerFeatures": [LayerFeatures(NeuralImageClassifier(SmallCNN(width=4, depth=1)))],
         "ResolutionNoiseMatcher": [ResolutionNoiseMatcher(random_state=0)],
         "SliceSampler": [SliceSampler(random_state=0)],
@@ -218,6 +225,15 @@ def expected_failures(estimator):
         return {
             "check_fit_score_takes_y": "the second argument of fit is called acquisition, since y is the label",
             "check_fit2d_1feature": "its data have three rows of a class, of which two folds need four",
+        }
+    if isinstance(estimator, ConceptSubspace):
+        return {"check_classifiers_classes": "of the labels -1 and 1 the first means that nothing is known"}
+    if isinstance(estimator, ConceptVector) and estimator.kind == "nmf":
+        return {
+            "check_sample_weight_equivalence_on_dense_data": (
+                "which rows are held out is drawn, among more rows where rows are repeated in place of weights"
+            ),
+            "check_decision_proba_consistency": "its data are negative whatever the tags say",
         }
     if isinstance(estimator, LastLayerRetraining):
         return {

@@ -3,6 +3,7 @@
 from ._acquisition_display import AcquisitionProbeDisplay
 from ._acquisition_probe import AcquisitionProbe
 from ._balance_display import BalanceDisplay
+from ._concept_decodability import concept_decodability
 from ._cross_acquisition import CrossAcquisition, cross_acquisition_matrix
 from ._enrichment import enrichment_table
 from ._hard_sample_display import HardSampleDisplay
@@ -12,6 +13,7 @@ from ._region_display import RegionSensitivityDisplay
 from ._region_sensitivity import RegionSensitivity
 from ._shortcut_report import shortcut_report
 from ._shortcut_report_display import ShortcutReportDisplay
+from ._tcav import TCAVScore, tcav_score
 
 __all__ = [
     "AcquisitionProbe",
@@ -24,8 +26,11 @@ __all__ = [
     "RegionSensitivity",
     "RegionSensitivityDisplay",
     "ShortcutReportDisplay",
+    "TCAVScore",
     "compare_models",
+    "concept_decodability",
     "cross_acquisition_matrix",
     "enrichment_table",
     "shortcut_report",
+    "tcav_score",
 ]

@@ -105,20 +105,54 @@ def score_relevances(subject, X, target, *, method, network=None):
     ValueError
         If the target is no logit, or the outputs of the network do not depend on the images.
     """
-    if isinstance(target, str) and target == "sum_log_prob":
-        raise ValueError(f"target='sum_log_prob': method={method!r} propagates logits only; give a class")
+    refuse_log_prob(target, method)
     images = ordered(X.detach(), torch.channels_last).requires_grad_()
     with torch.enable_grad():
         # The network may overwrite its input, which a leaf does not allow.
         logits = subject.infer(images.clone(), network)
-        if not logits.requires_grad:
-            raise ValueError("the outputs of the network do not depend on the images in a way torch can follow")
+    scores, start = score_start(subject, logits, target)
+    (relevances,) = torch.autograd.grad(logits, images, start)
+    return scores, relevances
+
+
+def refuse_log_prob(target, method):
+    """Raise a ValueError if the target is no logit, which is all that relevance propagation starts from."""
+    if isinstance(target, str) and target == "sum_log_prob":
+        raise ValueError(f"target='sum_log_prob': method={method!r} propagates logits only; give a class")
+
+
+def score_start(subject, logits, target):
+    """Give the scores, and what propagation starts from.
+
+    Parameters
+    ----------
+    subject : Subject
+        Network.
+    logits : Tensor of shape (n, n_outputs)
+        Its outputs, in a graph.
+    target : str or Tensor
+        What :func:`select_scores` takes; not ``"sum_log_prob"``.
+
+    Returns
+    -------
+    scores : Tensor of shape (n,)
+        Scores.
+    start : Tensor like logits
+        Relevances of the logits: the score at the logit that is explained, 0 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If the outputs do not depend on the images.
+    """
+    if not logits.requires_grad:
+        raise ValueError("the outputs of the network do not depend on the images in a way torch can follow")
+    with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
         scores = select_scores(leaf, target, subject.kind)
         # 1 at the logit that is explained, -1 where its negative is the score of the class.
         (chosen,) = torch.autograd.grad(scores.sum(), leaf)
-    (relevances,) = torch.autograd.grad(logits, images, chosen * leaf.detach())
-    return scores.detach(), relevances
+    return scores.detach(), chosen * leaf.detach()
 
 
 def predict_target(subject, X, target):

@@ -110,7 +110,7 @@ def integrated_gradients(
     """
     subject = resolve_subject(estimator, X, batch_size=batch_size, precision=precision)
     reference = make_baseline(subject, baseline, "baseline")
-    places, weights = _quadrature(steps, rule)
+    places, weights = quadrature(steps, rule)
     details = {"completeness_gap": [], "score_difference": []}
 
     def explain(batch):
@@ -137,8 +137,21 @@ def integrated_gradients(
     return collect_maps(subject, explain, target=target, method="integrated_gradients", y=y, details=details, out=out)
 
 
-def _quadrature(steps, rule):
-    """Places in [0, 1] and weights that add up to 1."""
+def quadrature(steps, rule):
+    """Give places in [0, 1] and weights that add up to 1.
+
+    Parameters
+    ----------
+    steps : int
+        Their number.
+    rule : {"gauss_legendre", "middle", "left", "right"}
+        As in :func:`integrated_gradients`.
+
+    Returns
+    -------
+    places, weights : ndarray of shape (steps,)
+        So that the sum of weights times values at the places approximates the integral from 0 to 1.
+    """
     if rule == "gauss_legendre":
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         return (nodes + 1) / 2, weights / 2

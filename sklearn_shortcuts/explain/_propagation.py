@@ -37,6 +37,18 @@ def propagated_relevance(subject, example):
     ValueError
         If the network was made by ``torch.jit``, whose functions cannot be replaced.
     """
+    precise = precise_subject(subject)
+
+    def propagate(X, target):
+        rules = Rules(subject.module, len(X))
+        scores, relevances = score_relevances(precise, X, target, method="lrp", network=rules.forward)
+        return scores, relevances, rules.ledger.taken + torch.zeros_like(scores)
+
+    yield propagate
+
+
+def precise_subject(subject):
+    """Give the subject as relevance is propagated through it: not in bfloat16, and with functions to replace."""
     for name, part in subject.module.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
             raise ValueError(
@@ -45,22 +57,26 @@ def propagated_relevance(subject, example):
             )
     precise = copy.copy(subject)
     precise.autocast = False
-
-    def propagate(X, target):
-        rules = _Rules(subject.module, len(X))
-        scores, relevances = score_relevances(precise, X, target, method="lrp", network=rules.forward)
-        return scores, relevances, rules.ledger.taken + torch.zeros_like(scores)
-
-    yield propagate
+    return precise
 
 
-class _Rules(TorchFunctionMode):
-    """Gives every function that a network calls the rule of relevance propagation for its backward pass."""
+class Rules(TorchFunctionMode):
+    """Gives every function that a network calls the rule of relevance propagation for its backward pass.
 
-    def __init__(self, module, n_rows):
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Network.
+    n_rows : int
+        Rows of the batch.
+    audits : bool, default=False
+        See :class:`Ledger`.
+    """
+
+    def __init__(self, module, n_rows, audits=False):
         super().__init__()
         self.module = module
-        self.ledger = Ledger(n_rows)
+        self.ledger = Ledger(n_rows, audits)
         self.is_first = True
 
     def forward(self, images):
@@ -80,6 +96,38 @@ class _Rules(TorchFunctionMode):
                 raise self.missing_rule(name)
             return result
         return func(*args, **kwargs)
+
+    def tap(self, outputs):
+        """Make it possible to ask for the relevance of what a layer gives.
+
+        A normalization that follows directly on a convolution is part of it, and one that a convolution follows is part
+        of that. The relevance of the convolution's own output is then that of the normalization's output, and the
+        relevance of what the normalization gives is that of what it gets.
+
+        Parameters
+        ----------
+        outputs : Tensor
+            What the layer gives, in the graph of the forward pass.
+
+        Returns
+        -------
+        outputs : Tensor
+            What goes on in their place.
+        places : list of Tensor
+            Where their relevance arrives; all parts of it add up. The list may grow until the forward pass ends.
+        """
+        normalized, linear = _marked(outputs, "_normalized"), _marked(outputs, "_linear")
+        if normalized is not None:
+            x, *affine = normalized
+            places = [x.clone()]
+            going_on = Pass.apply(places[0], [outputs.detach().clone()])
+            return _mark(going_on, "_normalized", (places[0], *affine)), places
+        places = [outputs.clone()]
+        going_on = places[0].clone()  # which later functions may overwrite
+        if linear is not None:
+            _mark(going_on, "_linear", linear)
+            _mark(going_on, "_taps", [*(_marked(outputs, "_taps") or ()), places])
+        return going_on, places
 
     def missing_rule(self, name):
         """Give the error for a function without a rule, with the layer that calls it."""
@@ -192,7 +240,11 @@ def _normalization(affine):
         origin = _marked(x, "_linear")
         if origin is not None and (sign is not None or origin[1].weight.ndim == 2):
             source, layer = origin
-            return Linear.apply(source, [outputs], layer.followed_by(scale, shift, sign))
+            result = Linear.apply(source, [outputs], layer.followed_by(scale, shift, sign))
+            for places in _marked(x, "_taps") or ():
+                places.append(result.clone())
+                result = places[-1].clone()
+            return result
         return _mark(Pass.apply(x, [outputs]), "_normalized", (x, scale, shift))
 
     return rule
@@ -248,7 +300,8 @@ def _layer_affine(x, args, kwargs):
 def _average(rules, func, args, kwargs):
     x, rest = (args[0], args[1:]) if args else (kwargs["input"], ())
     others = {name: value for name, value in kwargs.items() if name != "input"}
-    return Average.apply(x, [_without_graph(func, args, kwargs)], lambda values: func(values, *rest, **others))
+    outputs = _without_graph(func, args, kwargs)
+    return Average.apply(x, [outputs], lambda values: func(values, *rest, **others), rules.ledger)
 
 
 def _arithmetic(operation, in_place=False):
@@ -266,7 +319,7 @@ def _arithmetic(operation, in_place=False):
         before = a.clone() if in_place else a
         sign = operation * kwargs.get("alpha", 1)
         outputs = torch.add(before.detach(), b.detach(), alpha=sign)
-        result = Sum.apply(before, b, sign, [outputs])
+        result = Sum.apply(before, b, sign, [outputs], rules.ledger)
         return Overwrite.apply(a, result) if in_place else result
 
     return rule

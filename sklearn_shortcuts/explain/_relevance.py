@@ -27,7 +27,7 @@ def _gradient_x_input(subject, example):
 # taken). The example is part of the first batch. Relevances have the shape of X and should add up to the scores, with
 # what biases took where that is known; otherwise it is None.
 _METHODS = {"gradient_x_input": _gradient_x_input, "lrp": propagated_relevance, "zennit": zennit_relevance}
-_TOLERANCE = 0.05
+TOLERANCE = 0.05
 
 
 @validate_params(
@@ -175,20 +175,38 @@ def relevance(
 
     with contextlib.ExitStack() as stack:
         maps = collect_maps(subject, explain, target=target, method="relevance", y=y, details=details, out=out)
-    _check_conservation(maps.details, _TOLERANCE if conservation_tol is None and method == "lrp" else conservation_tol)
+    error = np.abs(maps.details["conservation_ratio"] + maps.details.get("bias_ratio", 0) - 1)
+    check_conservation(error, TOLERANCE if conservation_tol is None and method == "lrp" else conservation_tol)
     return maps
 
 
-def _check_conservation(details, tolerance):
+def check_conservation(error, tolerance, *, first=0, stacklevel=4):
+    """Warn of rows whose relevances do not add up.
+
+    Parameters
+    ----------
+    error : ndarray of shape (n,)
+        Relevance that was lost or made up, as a share of the score.
+    tolerance : float or None
+        What is tolerated; None checks nothing.
+    first : int, default=0
+        Number of the first of the rows.
+    stacklevel : int, default=4
+        Of the warning, seen from here.
+
+    Warns
+    -----
+    UserWarning
+        If more was lost.
+    """
     if tolerance is None:
         return
-    error = np.abs(details["conservation_ratio"] + details.get("bias_ratio", 0) - 1)
     lost = np.flatnonzero(~(error <= tolerance))
     if len(lost):
         warnings.warn(
             f"the relevances of {len(lost)} of {len(error)} rows do not add up to their scores: they are off by up to "
-            f"{error[lost].max():.3g} times the score (first row: {lost[0]}). Do not read them as shares of the score; "
-            f"conservation_tol sets what is tolerated",
+            f"{error[lost].max():.3g} times the score (first row: {first + lost[0]}). Do not read them as shares of "
+            f"the score; conservation_tol sets what is tolerated",
             UserWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )

@@ -20,23 +20,41 @@ def stabilized(values):
 
 
 class Ledger:
-    """What the biases of the layers took of the relevance of each row.
+    """What the biases of the layers took of the relevance of each row, and what did not arrive.
 
     Parameters
     ----------
     n_rows : int
         Rows of the batch.
+    audits : bool, default=False
+        Whether it is noted what each function hands on of what it gets. In the middle of a network, where relevance
+        also takes other ways, no sum tells.
+
+    Attributes
+    ----------
+    taken : Tensor of shape (n_rows,) or 0
+        Relevance that the biases took.
+    missing : Tensor of shape (n_rows,) or 0
+        Relevance that functions got and did not hand on; what the biases took if all is well.
     """
 
-    def __init__(self, n_rows):
+    def __init__(self, n_rows, audits=False):
         self.n_rows = n_rows
+        self.audits = audits
         self.taken = 0
+        self.missing = 0
 
     def add(self, shares, bias):
         """Add the products of shares and biases; the first axis is that of the rows or can be split into rows."""
         if bias.ndim > 2 and bias.shape[2:].numel() == 1:  # one per channel
             shares, bias = shares.flatten(2).sum(2), bias.flatten(1)
         self.taken = self.taken + (shares * bias).reshape(self.n_rows, -1).sum(1)
+
+    def balance(self, relevance, *parts):
+        """Note what a function got and, if it is audited, what it hands on."""
+        if self.audits:
+            got, *handed_on = (values.reshape(self.n_rows, -1).sum(1) for values in (relevance, *parts))
+            self.missing = self.missing + got - sum(handed_on)
 
 
 @dataclass(frozen=True)
@@ -165,7 +183,9 @@ class Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, relevance):
         (x,) = ctx.saved_tensors
-        return ctx.layer.propagate(x, relevance), None, None
+        result = ctx.layer.propagate(x, relevance)
+        ctx.layer.ledger.balance(relevance, result)
+        return result, None, None
 
 
 class Pass(torch.autograd.Function):
@@ -212,30 +232,32 @@ class Overwrite(torch.autograd.Function):
 
 
 class Sum(torch.autograd.Function):
-    """``Sum.apply(a, b, sign, [outputs])``: relevance of a sum, split in proportion to ``a`` and ``sign * b``."""
+    """``Sum.apply(a, b, sign, [outputs], ledger)``: relevance of a sum, in proportion to ``a`` and ``sign * b``."""
 
     @staticmethod
-    def forward(ctx, a, b, sign, outputs):
+    def forward(ctx, a, b, sign, outputs, ledger):
         ctx.save_for_backward(a, b)
-        ctx.sign = sign
+        ctx.sign, ctx.ledger = sign, ledger
         return outputs[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, relevance):
         a, b = ctx.saved_tensors
-        b = b * ctx.sign
-        shares = relevance / stabilized(a + b)
-        return (a * shares).sum_to_size(a.shape), (b * shares).sum_to_size(b.shape), None, None
+        signed = b * ctx.sign
+        shares = relevance / stabilized(a + signed)
+        parts = a * shares, signed * shares
+        ctx.ledger.balance(relevance, *parts)
+        return *(part.sum_to_size(like.shape) for part, like in zip(parts, (a, b))), None, None, None
 
 
 class Average(torch.autograd.Function):
-    """``Average.apply(x, [outputs], function)``: relevance of an average or sum, in proportion to its parts."""
+    """``Average.apply(x, [outputs], function, ledger)``: relevance of an average or sum, in proportion to its parts."""
 
     @staticmethod
-    def forward(ctx, x, outputs, function):
+    def forward(ctx, x, outputs, function, ledger):
         ctx.save_for_backward(x)
-        ctx.function = function
+        ctx.function, ctx.ledger = function, ledger
         return outputs[0]
 
     @staticmethod
@@ -245,4 +267,6 @@ class Average(torch.autograd.Function):
         with torch.enable_grad():
             outputs = ctx.function(leaf)
         (gradient,) = torch.autograd.grad(outputs, leaf, relevance / stabilized(outputs.detach()))
-        return leaf.detach() * gradient, None, None
+        result = leaf.detach() * gradient
+        ctx.ledger.balance(relevance, result)
+        return result, None, None, None

@@ -68,13 +68,15 @@ class Subject:
         self.positions = None
         self._batches = batches
 
-    def batches(self, fields=()):
+    def batches(self, fields=(), index=None):
         """Go through the rows as the network takes them.
 
         Parameters
         ----------
         fields : sequence of str, default=()
             Fields of the bunch, or ``"has_mask"``, to bring along.
+        index : ndarray of int, default=None
+            Numbers of the rows to go through; by default all of them.
 
         Yields
         ------
@@ -82,7 +84,7 @@ class Subject:
             ``"X"``, scaled and normalized on the device, channels last in memory; ``"index"``, the row numbers; the
             fields.
         """
-        for batch in self._batches(tuple(fields)):
+        for batch in self._batches(tuple(fields), index):
             batch["X"] = ordered(batch["X"], torch.channels_last)
             yield batch
 
@@ -174,7 +176,9 @@ def resolve_subject(estimator, X, *, batch_size=None, precision=None):
             device=estimator.net_.device,
             autocast=estimator.net_.autocast,
             rows_per_pass=batch_size or estimator.batch_size,
-            batches=lambda fields: estimator.iter_batches(rows, fields=fields, batch_size=batch_size),
+            batches=lambda fields, index: estimator.iter_batches(
+                rows, fields=fields, batch_size=batch_size, index=index
+            ),
         )
     if precision is not None:
         subject.autocast = precision == "bfloat16"
@@ -196,8 +200,8 @@ def _bare_subject(module, X, batch_size):
     parameter = next((value for value in module.parameters() if value.is_floating_point()), torch.empty(0))
     dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
 
-    def batches(fields):
-        reader = RowReader(rows, dtype, fields=row_fields(rows, fields, masks=None))
+    def batches(fields, index):
+        reader = RowReader(rows, dtype, index=index, fields=row_fields(rows, fields, masks=None))
         for images, values in BatchLoader(reader, batch_size or _BATCH_SIZE):
             batch = {
                 name: value.to(parameter.device) if isinstance(value, torch.Tensor) else value

@@ -15,9 +15,6 @@ _ROUNDING = 1e-3  # share of the outputs' size by which rewriting a network may 
 def zennit_relevance(subject, example):
     """Propagate relevance by the rules epsilon (linear layers), z+ (convolutions) and flat (first layer).
 
-    zennit works on a copy of the network, in the precision of its weights: nothing of the given one changes, even for
-    a moment.
-
     Parameters
     ----------
     subject : Subject
@@ -35,6 +32,38 @@ def zennit_relevance(subject, example):
     ImportError
         If zennit is not installed.
     """
+    with zennit_copy(subject, example) as copied:
+
+        def propagate(X, target):
+            with noting_missing_rules(copied):
+                return *score_relevances(copied, X, target, method="zennit"), None
+
+        yield propagate
+
+
+@contextlib.contextmanager
+def zennit_copy(subject, example):
+    """Have a copy of a network whose backward pass propagates relevance during the block.
+
+    zennit works in the precision of the weights. Nothing of the given network changes, even for a moment.
+
+    Parameters
+    ----------
+    subject : Subject
+        Network.
+    example : Tensor of shape (n, C, H, W) or (n, C, T)
+        As in :func:`zennit_relevance`.
+
+    Yields
+    ------
+    Subject
+        The copy.
+
+    Raises
+    ------
+    ImportError
+        If zennit is not installed.
+    """
     try:
         from zennit.composites import EpsilonPlusFlat
     except ImportError as error:
@@ -44,19 +73,21 @@ def zennit_relevance(subject, example):
         ) from error
     copied = _copy_of(subject)
     composite = EpsilonPlusFlat(canonizers=_canonizers(copied, example))
-
-    def propagate(X, target):
-        try:
-            return *score_relevances(copied, X, target, method="zennit"), None
-        except RuntimeError as error:
-            error.add_note(
-                f"zennit has no rule for a layer of {type(copied.module).__name__}; method='gradient_x_input' works "
-                f"with any network"
-            )
-            raise
-
     with explaining(copied.module), composite.context(copied.module):
-        yield propagate
+        yield copied
+
+
+@contextlib.contextmanager
+def noting_missing_rules(copied):
+    """Add to the errors of a backward pass that zennit lacks a rule."""
+    try:
+        yield
+    except RuntimeError as error:
+        error.add_note(
+            f"zennit has no rule for a layer of {type(copied.module).__name__}; method='gradient_x_input' works "
+            f"with any network"
+        )
+        raise
 
 
 def _copy_of(subject):

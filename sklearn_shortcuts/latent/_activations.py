@@ -91,18 +91,49 @@ class Activations:
             layer, values = self._seen[name]
             if not isinstance(values, torch.Tensor):
                 raise ValueError(f"layers: {name!r} gives {values.__name__}, no tensor; name a layer within it")
-            if values.ndim < 2 or len(values) != len(X):
-                raise ValueError(
-                    f"layers: {name!r} gives an output of shape {tuple(values.shape)} for {len(X)} images; name a "
-                    "layer that gives channels for each image"
-                )
-            last = has_channels_last(layer, values, X.ndim, self.channel_axis)
-            tokens = last and values.ndim == 3
-            if last:
-                values = values.movedim(-1, 1)
-            found[name] = values.to(dtype).flatten(2) if values.ndim > 2 else values.to(dtype)[:, :, None], tokens
+            found[name] = over_positions(name, layer, values.to(dtype), X, self.channel_axis)
         self._seen.clear()
         return found
+
+
+def over_positions(name, layer, values, X, channel_axis):
+    """Give what belongs to a layer's output as channels over positions.
+
+    Parameters
+    ----------
+    name : str
+        Name of the layer, for messages.
+    layer : torch.nn.Module
+        The layer.
+    values : Tensor of shape (n, ...)
+        Its output, or something of that shape.
+    X : Tensor of shape (n, C, H, W) or (n, C, T)
+        Images that the network was given.
+    channel_axis : {None, 1, -1}
+        Axis of the channels; None tells it from the layer and the number of axes.
+
+    Returns
+    -------
+    values : Tensor of shape (n, n_channels, n_positions)
+        The same.
+    tokens : bool
+        Whether the positions are tokens.
+
+    Raises
+    ------
+    ValueError
+        If there is not one row per image.
+    """
+    if values.ndim < 2 or len(values) != len(X):
+        raise ValueError(
+            f"layers: {name!r} gives an output of shape {tuple(values.shape)} for {len(X)} images; name a "
+            "layer that gives channels for each image"
+        )
+    last = has_channels_last(layer, values, X.ndim, channel_axis)
+    tokens = last and values.ndim == 3
+    if last:
+        values = values.movedim(-1, 1)
+    return values.flatten(2) if values.ndim > 2 else values[:, :, None], tokens
 
 
 def _copied(values):

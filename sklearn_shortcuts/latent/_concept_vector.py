@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._directions import DIRECTIONS
+from ._directions import DIRECTIONS, NoDirectionError
 
 
 class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
@@ -29,14 +29,17 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
 
     Parameters
     ----------
-    kind : {"pattern", "svm", "ridge", "lasso", "logistic", "neuron"}, default="pattern"
+    kind : {"pattern", "svm", "ridge", "lasso", "logistic", "neuron", "nmf"}, default="pattern"
         - "pattern": covariance of each feature with the label divided by the variance of the label, equation 5 of
           [1]_; for labels of 0 and 1, the difference of the two means;
         - "svm", "logistic": :class:`~sklearn.svm.LinearSVC` with squared hinge loss,
           :class:`~sklearn.linear_model.LogisticRegression`;
         - "ridge", "lasso": :class:`~sklearn.linear_model.Ridge`, :class:`~sklearn.linear_model.Lasso` on labels of -1
           and 1;
-        - "neuron": the one channel with the greatest distance of its AUROC from one half.
+        - "neuron": the one channel with the greatest distance of its AUROC from one half;
+        - "nmf": the factor of a non-negative factorization of the features (:class:`~sklearn.decomposition.NMF`) for
+          which that distance is greatest, of the projections of a quarter of the rows that take no part in the
+          factorization, or of all rows where those tell nothing. Features must not be negative.
     scope : object, default=None
         Fit on rows of this class of the diagnosis only, which ``target`` tells in ``fit``: where the concept goes with
         a class, the vector would else become that of the class. None means all rows.
@@ -51,7 +54,12 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
     tol : float, default=1e-6
         Tolerance of the solvers of "svm", "lasso" and "logistic".
     max_iter : int, default=10000
-        Most iterations of these solvers.
+        Most iterations of these solvers, and of "nmf", which stops after 400 in any case: its factors are judged by
+        how they rank, converged or not.
+    n_components : int, default=64
+        Factors of "nmf"; never more than training rows or features.
+    random_state : int, RandomState instance or None, default=None
+        Decides which rows "nmf" holds out, and how its factorization begins; not used by other kinds.
     layer : str, default=None
         Name of the layer whose features these are, for those that use the vector. None takes it from the names of the
         columns if ``X`` is a DataFrame of :class:`LayerFeatures` of one layer.
@@ -67,6 +75,10 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         minus the middle of the two means.
     mean_clean_, mean_artifact_ : float
         Mean projection on ``coef_`` of the training rows without and with the concept.
+    components_ : ndarray of shape (1, n_features)
+        ``coef_``; with the next two, what :class:`ConceptSubspace` calls its basis and the levels along it.
+    clean_levels_, artifact_levels_ : ndarray of shape (1,)
+        ``mean_clean_`` and ``mean_artifact_``.
     slope_ : float
         Turns ``decision_function`` into log-odds: the length of ``raw_coef_`` for "logistic", for other kinds that of
         two normal distributions with equal variance along the vector.
@@ -115,6 +127,8 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         "balanced": ["boolean"],
         "tol": [Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
         "layer": [str, None],
     }
 
@@ -128,6 +142,8 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         balanced=True,
         tol=1e-6,
         max_iter=10000,
+        n_components=64,
+        random_state=None,
         layer=None,
     ):
         self.kind = kind
@@ -137,10 +153,12 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         self.balanced = balanced
         self.tol = tol
         self.max_iter = max_iter
+        self.n_components = n_components
+        self.random_state = random_state
         self.layer = layer
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, target=None):
+    def fit(self, X, y, sample_weight=None, target=None, groups=None):
         """Find the vector.
 
         Parameters
@@ -154,6 +172,8 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
             Weights of the rows, at least 0; rows with 0 are left out.
         target : array-like of shape (n,), default=None
             Classes of the diagnosis; needed with ``scope``.
+        groups : array-like of shape (n,), default=None
+            Patients, who then stand on one side of the split of "nmf"; other kinds make none.
 
         Returns
         -------
@@ -163,8 +183,8 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         Raises
         ------
         ValueError
-            If the labels are neither of two classes nor in [0, 1], if no feature goes with them, or if no row is of
-            the class ``scope``.
+            If the labels are neither of two classes nor in [0, 1], if no feature goes with them, if no row is of
+            the class ``scope``, or if features of "nmf" are negative.
         """
         X, y = validate_data(self, X, y, dtype=np.float64)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -172,19 +192,26 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         if len(rows) == 0:
             raise ValueError("no row is left: sample_weight is 0 for all rows of the scope")
         X, weights = X[rows], weights[rows]
-        self.classes_, t = _degrees(y[rows])
+        if groups is not None:
+            check_consistent_length(y, groups)
+            groups = np.asarray(groups)[rows]
+        self.classes_, t = degrees_of(y[rows])
         present, absent = weights * t, weights * (1 - t)
         scale = weights.sum() / 2 / np.array([present.sum(), absent.sum()]) if self.balanced else (1, 1)
         # The origin of the features decides nothing, neither exactly nor by rounding.
         origin = np.average(X, axis=0, weights=weights)
-        X = X - origin
+        features, X = X, X - origin
         spread = np.sqrt(np.average(np.square(X), axis=0, weights=weights).sum())
         if spread <= 1e-12 * np.linalg.norm(origin):
-            raise ValueError("X: all rows have the same features, so that none goes with the labels")
-        raw, intercept, self.n_iter_ = DIRECTIONS[self.kind](X, t, scale[0] * present, scale[1] * absent, self)
+            raise NoDirectionError("X: all rows have the same features, so that none goes with the labels")
+        shares = scale[0] * present, scale[1] * absent
+        if self.kind == "nmf":  # for which zero has a meaning
+            raw, intercept, self.n_iter_ = DIRECTIONS["nmf"](features, t, *shares, self, groups)
+        else:
+            raw, intercept, self.n_iter_ = DIRECTIONS[self.kind](X, t, *shares, self)
         length = np.linalg.norm(raw)
         if length == 0 or (self.kind == "pattern" and length <= 1e-12 * spread):
-            raise ValueError(
+            raise NoDirectionError(
                 f"kind={self.kind!r} finds no feature that goes with the labels"
                 + ("; choose a smaller alpha" if self.kind == "lasso" else "")
             )
@@ -201,7 +228,7 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
             squares = present @ np.square(projected - with_concept) + absent @ np.square(projected - without)
             gap = max(with_concept - without, 1e-6 * spread)  # a filter may be wrong about its own rows
             self.slope_ = float(gap / max(squares / weights.sum(), (1e-6 * gap) ** 2))
-        self.layer_ = self._find_layer()
+        self.layer_ = layer_of(self)
         return self
 
     def decision_function(self, X):
@@ -289,7 +316,7 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
             If the labels are not those of ``fit``, or all the same.
         """
         projected = self._projected(X)
-        classes, degrees = _degrees(column_or_1d(y))
+        classes, degrees = degrees_of(column_or_1d(y))
         if not np.array_equal(classes, self.classes_):
             raise ValueError(f"y has the labels {classes.tolist()}, but {self.classes_.tolist()} in fit")
         return float(roc_auc_score(degrees >= 0.5, projected, sample_weight=sample_weight))
@@ -329,7 +356,7 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         rows = np.flatnonzero(self._in_scope(target, len(X)))
         X, y = X[rows], y[rows]
         groups, weights = (None if v is None else np.asarray(v)[rows] for v in (groups, sample_weight))
-        degrees = _degrees(y)[1]
+        degrees = degrees_of(y)[1]
         positive = degrees >= 0.5
         if isinstance(cv, Integral):
             cv = StratifiedKFold(cv) if groups is None else StratifiedGroupKFold(cv)
@@ -347,7 +374,8 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
                         f"y: the {side} part of fold {fold} has rows of one class only; choose fewer folds"
                     )
             vector = clone(self).set_params(scope=None)
-            vector.fit(X[train], degrees[train], None if weights is None else weights[train])
+            parts = (None if values is None else values[train] for values in (weights, groups))
+            vector.fit(X[train], degrees[train], next(parts), groups=next(parts))
             projected = vector.transform(X[test])[:, 0]
             folds[fold] = {
                 "auroc": roc_auc_score(positive[test], projected),
@@ -390,6 +418,18 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         return float(self.coef_[0] @ difference / length)
 
     @property
+    def components_(self):
+        return self.coef_
+
+    @property
+    def clean_levels_(self):
+        return np.array([self.mean_clean_])
+
+    @property
+    def artifact_levels_(self):
+        return np.array([self.mean_artifact_])
+
+    @property
     def _n_features_out(self):
         return 1
 
@@ -399,6 +439,7 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
+        tags.input_tags.positive_only = self.kind == "nmf"
         return tags
 
     def _projected(self, X):
@@ -418,15 +459,17 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
             raise ValueError(f"scope: no row of target is {self.scope!r}; it has {np.unique(target).tolist()}")
         return inside
 
-    def _find_layer(self):
-        if self.layer is not None:
-            return self.layer
-        names = {str(name).partition(":")[::2] for name in getattr(self, "feature_names_in_", ())}
-        layers = {layer if channel else None for layer, channel in names}
-        return layers.pop() if len(layers) == 1 else None
+
+def layer_of(estimator):
+    """Name of the layer whose features an estimator was fitted on: its parameter, or what the columns say."""
+    if estimator.layer is not None:
+        return estimator.layer
+    names = {str(name).partition(":")[::2] for name in getattr(estimator, "feature_names_in_", ())}
+    layers = {layer if channel else None for layer, channel in names}
+    return layers.pop() if len(layers) == 1 else None
 
 
-def _degrees(y):
+def degrees_of(y):
     """Classes, and for each row the degree in [0, 1] to which the concept is there."""
     kind = type_of_target(y, input_name="y", raise_unknown=True)
     if kind == "continuous":

@@ -1,7 +1,8 @@
-"""Transformer from images to the activations of layers."""
+"""Transformer from images to the activations of layers, or to their relevance."""
 
+import contextlib
 import copy
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -10,43 +11,74 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from ..explain._layer_relevance import layer_relevance
+from ..explain._relevance import TOLERANCE, check_conservation
+from ..explain._subject import resolve_subject
+from ..explain._targets import resolve_target
 from ..images import ImageBunch
 from ..neural._layer_names import resolve_layer
-from ..neural._modes import explaining
 from ..neural._structure import find_head
-from ..neural._unwrap import unwrap
-from ._activations import Activations
+from ._activations import Activations, over_positions
 from ._feature_file import FeatureFile
 
 
 class LayerFeatures(TransformerMixin, BaseEstimator):
-    """Turn images into the pooled activations of layers of a fitted network.
+    r"""Turn images into pooled activations of layers of a fitted network, or into the relevance of these for a class.
 
     The network stays as it is: ``fit`` looks up the layers and does not train, and cloning the transformer keeps the
     fitted network, so that it can stand in pipelines and searches.
 
     Parameters
     ----------
-    estimator : NeuralImageClassifier, Pipeline or meta-estimator
+    estimator : NeuralImageClassifier, Pipeline, meta-estimator or torch.nn.Module
         Fitted. The earlier steps of a pipeline transform the images; of searches and meta-estimators
-        ``best_estimator_`` or ``estimator_`` is taken.
+        ``best_estimator_`` or ``estimator_`` is taken. A bare network gets the images as they are, as float32 (float64
+        if its parameters are) and not normalized; only unsigned integers are divided by the largest value of their
+        type.
     layers : str or sequence of str, default="last"
         Names as in ``dict(estimator.module_.named_modules())``. "last" means what the network makes its logits from:
         the input of its last linear layer, or of its last convolution if there is none. The outputs of several layers
         come from one pass, side by side.
-    pool : {"mean", "max", "mean_max", "token", "flat"}, default="mean"
+    kind : {"activation", "relevance"}, default="activation"
+        What the layers put out, or how much of it counts for the score of a class, in logits, by ``attribution``.
+    pool : {"mean", "max", "mean_max", "sum", "token", "flat"}, default="mean"
         What becomes of the positions of a channel. A layer without positions gives its values with any choice.
 
-        - "mean", "max": mean or maximum over positions, tokens included that stand for no part of the image;
+        - "mean", "max": mean or maximum over positions, tokens included that stand for no part of the image; of
+          relevance set to 0 where it is negative;
         - "mean_max": the means, then the maxima;
+        - "sum": sum over positions, with its sign; of relevance the share of the channel in the score;
         - "token": the first token of a transformer, which is that of the class;
         - "flat": every position is a feature of its own.
+    attribution : {"gradient_x_activation", "integrated_gradients", "lrp", "zennit"}, default="gradient_x_activation"
+        How relevance is found.
+
+        - "gradient_x_activation": derivative of the score by the activation, times the activation;
+        - "integrated_gradients": the derivative, averaged over the straight line from the activation of an image of
+          zeros (as the network gets it, normalized) to that of the image, times their difference [2]_. It adds up
+          to the difference that the layer makes for the score, and takes ``steps`` passes per layer;
+        - "lrp": layer-wise relevance propagation by the rules of :func:`~sklearn_shortcuts.explain.relevance`. The
+          relevance of a convolution that a normalization follows directly, which becomes part of it, is that of the
+          normalization's output;
+        - "zennit": the same by the package zennit (``pip install sklearn-shortcuts[lrp]``).
+    target : {"true", "predicted"} or class, default="true"
+        Whose logit relevance is found for: that of the true class, from the field ``target`` of an ImageBunch; that
+        of the predicted class; or that of a given class for all rows (name of a label; position of an output for a
+        bare network). Of a binary classifier with one logit the score of the first class is minus the logit.
+    normalize : bool, default=False
+        Divide the features of a layer by the sum of their absolute values, row by row, so that rows of high and low
+        scores compare. Rows of zeros stay as they are.
+    steps : int, default=32
+        Nodes on the line of ``attribution="integrated_gradients"``.
     channel_axis : {1, -1}, default=None
         Axis of the channels in a layer's output. None means the last for layers that compute on the last axis
         (linear, layer normalization, transformer encoder) and for outputs with three axes of networks on images,
         which are tokens; the second for all others. Swin transformers, whose maps have their channels last, need -1.
     batch_size : int, default=None
-        Images per batch; None means the classifier's.
+        Images per batch; None means the classifier's, 32 for a bare network.
+    conservation_tol : float, default=None
+        Warn if more relevance than this share of a row's score went astray on its way to the layers. By default no
+        check, but 0.05 with "lrp" and "integrated_gradients", of which that is known. ``inf`` never warns.
 
     Attributes
     ----------
@@ -60,13 +92,24 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
     See Also
     --------
     ConceptVector : The direction of a concept among such features.
+    sklearn_shortcuts.explain.relevance : Relevance of the pixels.
     sklearn_shortcuts.neural.NeuralImageClassifier.embed : The features of ``layers="last"`` without a transformer.
 
     Notes
     -----
     The network runs in evaluation mode. Of a layer that is used several times in a pass, the last use counts; of one
     that gives several tensors, the first. Features have the precision of the network, float32 or float64; pooling is
-    done in it even where the network computes in bfloat16.
+    done in it even where the network computes in bfloat16, in which "lrp" and "zennit" never compute.
+
+    The relevances :math:`R` with which [1]_ identifies shortcuts are, of a channel :math:`c` with positions :math:`s`,
+    :math:`\sum_s R_{cs} / \sum_{c'} |\sum_s R_{c's}|` (``pool="sum", normalize=True``) and
+    :math:`\max(0, \max_s R_{cs})` (``pool="max"``), both by ``attribution="lrp"`` for the true class.
+
+    References
+    ----------
+    .. [1] Pahde et al. (2025). Ensuring medical AI safety: interpretability-driven detection and mitigation of
+       spurious model behavior and associated data. Machine Learning 114.
+    .. [2] Sundararajan, Taly and Yan (2017). Axiomatic attribution for deep networks. arXiv:1703.01365, equation 1.
 
     Examples
     --------
@@ -84,22 +127,51 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
     ['features.1:0', 'features.1:1']
     >>> make_pipeline(features, LogisticRegression()).fit(X, y).predict(X).shape
     (16,)
+    >>> relevances = LayerFeatures(network, "features.2", kind="relevance", pool="sum", target="predicted")
+    >>> relevances.fit_transform(X).shape
+    (16, 16)
     """
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods("fit")],
+        "estimator": [HasMethods("fit"), nn.Module],
         "layers": [str, "array-like"],
-        "pool": [StrOptions({"mean", "max", "mean_max", "token", "flat"})],
+        "kind": [StrOptions({"activation", "relevance"})],
+        "pool": [StrOptions({"mean", "max", "mean_max", "sum", "token", "flat"})],
+        "attribution": [StrOptions({"gradient_x_activation", "integrated_gradients", "lrp", "zennit"})],
+        "target": "no_validation",
+        "normalize": ["boolean"],
+        "steps": [Interval(Integral, 1, None, closed="left")],
         "channel_axis": [Options(Integral, {1, -1}), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "conservation_tol": [Interval(Real, 0, None, closed="both"), None],
     }
 
-    def __init__(self, estimator, layers="last", *, pool="mean", channel_axis=None, batch_size=None):
+    def __init__(
+        self,
+        estimator,
+        layers="last",
+        *,
+        kind="activation",
+        pool="mean",
+        attribution="gradient_x_activation",
+        target="true",
+        normalize=False,
+        steps=32,
+        channel_axis=None,
+        batch_size=None,
+        conservation_tol=None,
+    ):
         self.estimator = estimator
         self.layers = layers
+        self.kind = kind
         self.pool = pool
+        self.attribution = attribution
+        self.target = target
+        self.normalize = normalize
+        self.steps = steps
         self.channel_axis = channel_axis
         self.batch_size = batch_size
+        self.conservation_tol = conservation_tol
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -108,7 +180,7 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : ImageBunch or array-like of shape (n, n_features), (n, H, W), (n, C, T) or (n, C, H, W)
-            Images; only the first is read.
+            Images; only the first is read. For the relevance of the true class a bunch with the field ``target``.
         y : Ignored
             Not used, present for API consistency.
 
@@ -129,7 +201,9 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
         X = _as_rows(X)
         if len(X) == 0:
             raise ValueError("X has 0 rows, at least one is needed")
-        classifier, first = self._unwrap(X.iloc[:1] if hasattr(X, "iloc") else X[:1])
+        if np.ndim(self.target) > 0:
+            raise ValueError("target must be 'true', 'predicted' or one class, got an array")
+        subject, target = self._explained(X.iloc[:1] if hasattr(X, "iloc") else X[:1])
         names = [self.layers] if isinstance(self.layers, str) else list(self.layers)
         if not names:
             raise ValueError("layers: name at least one")
@@ -137,12 +211,12 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
             raise ValueError(f"layers: {names} names a layer twice")
         for name in names:
             if name == "last":
-                find_head(classifier.module_)
+                find_head(subject.module)
             else:
-                resolve_layer(classifier.module_, name)
+                resolve_layer(subject.module, name)
         self.layers_ = names
         self.layer_sizes_ = {}
-        for found in self._passes(classifier, first, None):
+        for found, _ in self._passes(subject, target, None):
             for name, (values, tokens) in found.items():
                 if self.pool == "token" and not tokens and values.shape[2] > 1:
                     raise ValueError(
@@ -154,7 +228,7 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Give the activations of the layers.
+        """Give the features of the layers.
 
         Parameters
         ----------
@@ -169,19 +243,26 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the images do not fit the network, or a layer gives another number of features than in ``fit``.
+            If the images do not fit the network, a layer gives another number of features than in ``fit``, or
+            relevance is wanted for true classes that the images come without.
+
+        Warns
+        -----
+        UserWarning
+            If relevance went astray, see ``conservation_tol``.
         """
         check_is_fitted(self)
-        classifier, X = self._unwrap(_as_rows(X))
-        features = np.empty((len(X), self.n_features_out_), dtype=_dtype(classifier))
+        subject, target = self._explained(_as_rows(X))
+        features = np.empty((subject.n_rows, self.n_features_out_), dtype=_dtype(subject))
         start = 0
-        for values in self._features(classifier, X, None):
-            features[start : start + len(values)] = values
-            start += len(values)
+        with self._conservation() as lost:
+            for values in self._features(subject, target, None, lost):
+                features[start : start + len(values)] = values
+                start += len(values)
         return features
 
     def store(self, X, path):
-        """Write the activations of the layers to a file, for sets whose features do not fit into memory.
+        """Write the features of the layers to a file, for sets whose features do not fit into memory.
 
         If the file exists, it is gone on with where an earlier call was interrupted, or read if it is complete. A few
         of its rows are computed again to see that images and network are still the same.
@@ -202,25 +283,30 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
         ------
         ValueError
             If the file holds something else, or features of other images or of another network.
+
+        Warns
+        -----
+        UserWarning
+            If relevance went astray in rows that this call computes, see ``conservation_tol``.
         """
         check_is_fitted(self)
-        classifier, X = self._unwrap(_as_rows(X))
-        description = {"layers": self.layers_, "pool": self.pool, "channel_axis": self.channel_axis}
-        file = FeatureFile(path, description, (len(X), self.n_features_out_), _dtype(classifier))
+        subject, target = self._explained(_as_rows(X))
+        file = FeatureFile(path, self._description(), (subject.n_rows, self.n_features_out_), _dtype(subject))
         again = file.sample()
         if len(again):
             written = file.array[again]
-            computed = np.concatenate(list(self._features(classifier, X, again)))
+            computed = np.concatenate(list(self._features(subject, target, again, [])))
             # Batches of another size round otherwise.
-            rounding = 0.05 if classifier.net_.autocast else 1e-3
+            rounding = 0.05 if subject.autocast else 1e-3
             differ = np.abs(computed - written).max(axis=1) > rounding * np.abs(written).max()
             if differ.any():
                 raise ValueError(
                     f"path: row {again[differ][0]} of {file.path.name!r} holds the features of another image or "
                     "network; remove the file or name another"
                 )
-        for values in self._features(classifier, X, np.arange(file.n_done, len(X))):
-            file.write(values)
+        with self._conservation(file.n_done) as lost:
+            for values in self._features(subject, target, np.arange(file.n_done, subject.n_rows), lost):
+                file.write(values)
         return np.load(file.path, mmap_mode="r")
 
     def get_feature_names_out(self, input_features=None):
@@ -273,62 +359,122 @@ class LayerFeatures(TransformerMixin, BaseEstimator):
                 names += [f"{layer}:{channel}" for channel in range(n_channels)]
         return names
 
-    def _unwrap(self, X):
-        classifier, X = unwrap(self.estimator, X)
-        if isinstance(classifier, nn.Module):
-            raise TypeError(
-                "estimator holds a bare torch.nn.Module; give a fitted NeuralImageClassifier, which knows how images "
-                "are scaled and normalized for it"
+    def _explained(self, X):
+        """Give network and rows, and for relevance the classes whose scores are explained."""
+        subject = resolve_subject(self.estimator, X, batch_size=self.batch_size)
+        if self.kind == "activation":
+            return subject, None
+        if isinstance(self.target, str) and self.target == "true" and subject.field("target") is None:
+            raise ValueError(
+                "target='true' needs an ImageBunch with the field 'target'; add it, or use target='predicted'"
             )
-        check_is_fitted(classifier)
-        return classifier, X
+        return subject, resolve_target(subject, self.target)
 
-    def _passes(self, classifier, X, index):
-        """Give what the layers put out, batch by batch."""
-        module = classifier.module_
-        net = classifier.net_
-        activations = Activations(module, self.layers_, self.channel_axis)
-        for batch in classifier.iter_batches(X, batch_size=self.batch_size, index=index):
-            # Nothing stays changed between two batches, when other code runs.
-            with (
-                explaining(module),
-                activations.watch(),
-                torch.no_grad(),
-                torch.autocast(batch["X"].device.type, torch.bfloat16, enabled=net.autocast),
-            ):
-                yielded = activations.of(batch["X"], net.dtype)
-            yield yielded
+    def _description(self):
+        """What the features are, for the file that they are stored in."""
+        description = {
+            "layers": self.layers_,
+            "kind": self.kind,
+            "pool": self.pool,
+            "normalize": bool(self.normalize),
+            "channel_axis": self.channel_axis,
+        }
+        if self.kind == "relevance":
+            description |= {"attribution": self.attribution, "target": str(self.target)}
+            if self.attribution == "integrated_gradients":
+                description["steps"] = int(self.steps)
+        return description
 
-    def _features(self, classifier, X, index):
+    @contextlib.contextmanager
+    def _conservation(self, n_done=0):
+        """Warn at the end of what went astray of the relevances of the rows from ``n_done`` on."""
+        lost = []
+        yield lost
+        if lost:
+            tolerance = TOLERANCE if self.conservation_tol is None else self.conservation_tol
+            check_conservation(np.concatenate(lost), tolerance, first=n_done, stacklevel=6)
+
+    def _passes(self, subject, target, index):
+        """Give what belongs to the layers, batch by batch, and what went astray of it."""
+        with contextlib.ExitStack() as stack:
+            propagate = None
+            for batch in subject.batches(index=index):
+                X = batch["X"]
+                if self.kind == "activation":
+                    yield self._activations(subject, X), None
+                    continue
+                if propagate is None:
+                    propagate = stack.enter_context(
+                        layer_relevance(subject, self.layers_, self.attribution, steps=self.steps, example=X[:1])
+                    )
+                yield self._relevances(subject, propagate, batch, target)
+
+    def _activations(self, subject, X):
+        activations = Activations(subject.module, self.layers_, self.channel_axis)
+        # Nothing stays changed between two batches, when other code runs.
+        with (
+            subject.explaining(),
+            activations.watch(),
+            torch.no_grad(),
+            torch.autocast(X.device.type, torch.bfloat16, enabled=subject.autocast),
+        ):
+            return activations.of(X, _torch_dtype(subject))
+
+    def _relevances(self, subject, propagate, batch, target):
+        if not isinstance(target, str):
+            target = torch.as_tensor(target[batch["index"].cpu().numpy()]).to(subject.device)
+        with subject.explaining():
+            result = propagate(batch["X"], target)
+        found = {
+            name: over_positions(name, layer, values.to(_torch_dtype(subject)), batch["X"], self.channel_axis)
+            for name, (layer, values) in result.layers.items()
+        }
+        lost = result.lost
+        return found, None if lost is None else (lost / result.scores).abs().cpu().numpy()
+
+    def _features(self, subject, target, index, lost):
         if index is not None and len(index) == 0:
             return
-        for found in self._passes(classifier, X, index):
+        for found, error in self._passes(subject, target, index):
             parts = []
-            for name, (values, _) in found.items():
+            for name in self.layers_:
+                values, _ = found[name]
                 if self.layer_sizes_[name] != tuple(values.shape[1:]):
                     raise ValueError(
                         f"layer {name!r} gives {tuple(values.shape[1:])} channels and positions, but "
                         f"{self.layer_sizes_[name]} in fit"
                     )
-                parts.append(_pooled(values, self.pool))
+                pooled = _pooled(values, self.pool, self.kind)
+                parts.append(_normalized(pooled) if self.normalize else pooled)
+            if error is not None:
+                lost.append(error)
             yield torch.cat(parts, 1).cpu().numpy()
 
 
-def _pooled(values, pool):
+def _pooled(values, pool, kind):
     if values.shape[2] == 1:
         return values[:, :, 0]
-    if pool == "mean":
-        return values.mean(2)
-    if pool == "max":
-        return values.amax(2)
-    if pool == "mean_max":
-        return torch.cat([values.mean(2), values.amax(2)], 1)
-    return values[:, :, 0] if pool == "token" else values.flatten(1)
+    if pool == "sum":
+        return values.sum(2)
+    if pool in ("token", "flat"):
+        return values[:, :, 0] if pool == "token" else values.flatten(1)
+    pooled = torch.cat([{"mean": values.mean, "max": values.amax}[part](2) for part in pool.split("_")], 1)
+    return pooled.clamp(min=0) if kind == "relevance" else pooled
+
+
+def _normalized(values):
+    total = values.abs().sum(1, keepdim=True)
+    return values / torch.where(total > 0, total, 1)
 
 
 def _as_rows(X):
     return X if isinstance(X, ImageBunch) or hasattr(X, "shape") else np.asarray(X)
 
 
-def _dtype(classifier):
-    return np.float64 if classifier.net_.dtype == torch.float64 else np.float32
+def _torch_dtype(subject):
+    numbers = (value.dtype for value in subject.module.parameters() if value.is_floating_point())
+    return torch.float64 if next(numbers, None) == torch.float64 else torch.float32
+
+
+def _dtype(subject):
+    return np.float64 if _torch_dtype(subject) == torch.float64 else np.float32

@@ -68,6 +68,15 @@ def test_means_along_the_vector(kind):
     np.testing.assert_allclose(vector.decision_function(X), projected + vector.intercept_[0], rtol=1e-12)
 
 
+def test_a_vector_is_a_subspace_of_one_direction():
+    X, y = study()
+    vector = ConceptVector("logistic").fit(X, y)
+    np.testing.assert_array_equal(vector.components_, vector.coef_)
+    assert vector.clean_levels_.tolist() == [vector.mean_clean_]
+    assert vector.artifact_levels_.tolist() == [vector.mean_artifact_]
+    assert not hasattr(ConceptVector(), "components_")
+
+
 def test_projecting_the_concept_out_leaves_the_clean_mean():
     X, y = study()
     vector = ConceptVector().fit(X, y)
@@ -139,6 +148,49 @@ def test_neuron_finds_the_channel_and_its_sign(sign):
     aurocs = [roc_auc_score(y, column) for column in X.T]
     assert np.argmax(np.abs(np.array(aurocs) - 0.5)) == 2
     assert vector.score(X, y) == pytest.approx(max(aurocs[2], 1 - aurocs[2]))
+
+
+def parts(n=160, n_features=12, seed=0):
+    """Non-negative mixtures of three parts, of which the second is there with the concept."""
+    rng = np.random.default_rng(seed)
+    factors = np.zeros((3, n_features))
+    for number in range(3):
+        factors[number, 4 * number : 4 * number + 4] = [3, 2, 2, 1]
+    y = np.arange(n) % 2
+    amounts = rng.gamma(2.0, size=(n, 3))
+    amounts[:, 1] = amounts[:, 1] * 0.1 + 3 * y * rng.random(n)
+    return amounts @ factors, y, factors
+
+
+def test_nmf_finds_the_part_of_the_concept_and_its_sign():
+    X, y, factors = parts()
+    vector = ConceptVector("nmf", n_components=3, random_state=0).fit(X, y)
+    assert cosine(vector.coef_, factors[1]) > 0.99
+    assert vector.coef_.min() >= 0
+    absent = ConceptVector("nmf", n_components=3, random_state=0).fit(X, 1 - y)
+    assert cosine(absent.coef_, -factors[1]) > 0.99
+    again = ConceptVector("nmf", n_components=3, random_state=0).fit(X, y)
+    np.testing.assert_array_equal(again.coef_, vector.coef_)
+
+
+def test_nmf_chooses_on_rows_that_it_did_not_factorize():
+    # With a factor for nearly every row, some factor separates the rows it was fitted on well; noise has no more.
+    rng = np.random.default_rng(0)
+    X, y = rng.gamma(1.0, size=(80, 60)), np.arange(80) % 2
+    scores = ConceptVector("nmf", n_components=40, random_state=0).evaluate(X, y, np.arange(80) // 2, cv=2)
+    assert abs(scores.loc["auroc", "mean"] - 0.5) < 0.2
+
+
+def test_nmf_keeps_patients_together_and_refuses_what_it_cannot_factorize():
+    X, y, _ = parts(40)
+    with pytest.raises(ValueError, match=r"at least two rows .*of several patients"):
+        ConceptVector("nmf").fit(X, y, groups=np.where(y == 1, 0, np.arange(40)))
+    assert ConceptVector("nmf", random_state=0).fit(X, y, groups=np.arange(40) // 4).coef_.shape == (1, 12)
+    X[7, 3] = -0.1
+    with pytest.raises(ValueError, match="row 7 of X has some, but kind='nmf' needs features from 0 on"):
+        ConceptVector("nmf").fit(X, y)
+    with pytest.raises(ValueError, match="at least two rows"):
+        ConceptVector("nmf").fit(np.abs(X), np.arange(40) == 0)
 
 
 def test_distractors_turn_filters_but_not_the_pattern():
