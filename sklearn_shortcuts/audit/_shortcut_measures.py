@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..images import ImageBunch
 from ..metrics import artifact_relevance, gap_closed, paired_recovery
 from ..metrics._counterfactual import right_share
 from ..metrics._inputs import UnmeasurableError
 from ..metrics._label_scores import Target, evaluation_target, label_scores
 from ..metrics._row_means import RowMeans
+from ._concept_decodability import concept_decodability
 from ._model_metrics import ShareMetric, area_metric, attempt
+from ._tcav import tcav_score
 
 
 @dataclass(frozen=True)
@@ -263,6 +266,73 @@ def relevance_of_artifact(model, rows, explainer, dilate, uncertainty):
     groups = np.asarray(rows.groups) if "groups" in rows.fields else None
     metric = ShareMetric(score.scores[:, None], groups, len(rows))
     return (*_limits(metric.estimate(0, uncertainty)), score.chance)
+
+
+def reliance_on_concept(model, rows, concept, layer, target, y):
+    """Measure by TCAV how a concept changes the score of a class.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        Model that contains a network.
+    rows : rows
+        Rows with the artifact.
+    concept : ConceptVector, ConceptSubspace or ndarray of shape (n_channels,)
+        The artifact in a layer.
+    layer : str or None
+        Name of the layer; by default the concept's own.
+    target : class
+        Whose score is differentiated.
+    y : array-like of shape (n,) or (n, n_labels)
+        Labels.
+
+    Returns
+    -------
+    dict of str to float
+        Columns of the table.
+    """
+    score = tcav_score(model, rows, concept, target, y=y, layer=layer)
+    return {
+        "tcav": score.value,
+        "tcav_standard_error": score.standard_error,
+        "tcav_magnitude": score.magnitude,
+        "tcav_relative_magnitude": score.relative_magnitude,
+    }
+
+
+def remaining_concept(model, clean, attacked, layer, groups, uncertainty):
+    """Measure how well a layer tells rows with the artifact from their twins, which stand on one side of each split.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        Model that contains a network.
+    clean, attacked : rows
+        The same rows without and with the artifact.
+    layer : str
+        Name of the layer.
+    groups : ndarray of shape (n,) or None
+        Patients.
+    uncertainty : Uncertainty
+        How the interval is made.
+
+    Returns
+    -------
+    value, low, high : float
+        Area under the ROC curve.
+    """
+    both = np.concatenate([np.asarray(clean), np.asarray(attacked)])
+    signal = isinstance(clean, ImageBunch) and clean.signal
+    interval = concept_decodability(
+        model,
+        ImageBunch(both, signal=signal),
+        np.repeat([0, 1], len(clean)),
+        layer=layer,
+        groups=np.tile(np.arange(len(clean)) if groups is None else pd.factorize(groups)[0], 2),
+        confidence_level=uncertainty.confidence_level,
+        random_state=uncertainty.seed,
+    )
+    return interval.auc, interval.low, interval.high
 
 
 def _limits(record):

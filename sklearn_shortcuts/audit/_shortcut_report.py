@@ -20,14 +20,17 @@ from ._shortcut_measures import (
     paired_means,
     performance,
     relevance_of_artifact,
+    reliance_on_concept,
+    remaining_concept,
     worst_group,
 )
 
 COPIES = ("as_is", "clean", "attacked")
 PERFORMANCE = tuple(f"{metric}_{copy}" for metric in ("accuracy", "macro_f1", "auc") for copy in COPIES)
-RELIANCE = ("worst_group_accuracy", "gap", "flip_rate", "artifact_relevance")
+RELIANCE = ("worst_group_accuracy", "gap", "flip_rate", "artifact_relevance", "decodability")
 REPAIR = ("recovery", "off_target", "gap_closed", "clean_accuracy_change")
 MEASURES = (*PERFORMANCE, *RELIANCE, *REPAIR)
+TCAV = ("tcav", "tcav_standard_error", "tcav_magnitude", "tcav_relative_magnitude")
 _LACK_CLEAN = "there are no rows without the artifact: give X_clean, or an ImageBunch with the field 'twin'"
 _LACK_ATTACKED = (
     "there are no rows of all classes with the artifact: give X_attacked, such as ArtifactInjector.attack makes"
@@ -44,6 +47,9 @@ _LACK_PAIRS = "there are no pairs of rows with and without the artifact: give X_
         "baseline": [str, HasMethods(["predict"]), None],
         "maps": [StrOptions(set(_METHODS)), callable, None],
         "dilate": [Interval(Real, 0, 0.5, closed="both")],
+        "concept": [HasMethods("decision_function"), "array-like", None],
+        "layer": [str, None],
+        "target_class": [Integral, str, "boolean", None],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
         "n_resamples": [Interval(Integral, 100, None, closed="left")],
         "random_state": ["random_state"],
@@ -62,6 +68,9 @@ def shortcut_report(
     baseline=None,
     maps=None,
     dilate=8 / 224,
+    concept=None,
+    layer=None,
+    target_class=None,
     confidence_level=0.95,
     n_resamples=2000,
     random_state=None,
@@ -94,6 +103,13 @@ def shortcut_report(
         predicted one where rows have several labels), or ``maps(model, X) -> maps``. By default no artifact relevance.
     dilate : float, default=8/224
         How the masks grow for the artifact relevance (see :func:`~sklearn_shortcuts.metrics.artifact_relevance`).
+    concept : ConceptVector, ConceptSubspace or array-like of shape (n_channels,), default=None
+        The artifact in a layer that all models share, for :func:`tcav_score`.
+    layer : str, default=None
+        Name of that layer; by default the concept's own. Given alone, only the ``decodability`` is measured there.
+    target_class : int or str, default=None
+        Class or label that the artifact goes with, whose score TCAV differentiates. By default the class whose rows in
+        ``X`` most often have the artifact.
     confidence_level : float, default=0.95
         Of all intervals.
     n_resamples : int, default=2000
@@ -113,6 +129,11 @@ def shortcut_report(
         - ``gap``: accuracy without the artifact minus accuracy with it, of the same rows;
         - ``flip_rate``: share of predictions that the artifact changes;
         - ``artifact_relevance``: share of the relevance that lies on the artifact, and ``artifact_relevance_chance``;
+        - ``tcav``, which is 0.5 where the concept has no consistent influence, without limits but with
+          ``tcav_standard_error``, for independent rows, ``tcav_magnitude`` and ``tcav_relative_magnitude``, on rows
+          with the artifact;
+        - ``decodability``: area under the ROC curve of a new linear probe for the artifact at the layer (see
+          :func:`concept_decodability`), between the clean and attacked copies;
         - against the baseline ``recovery`` and ``off_target`` (see
           :func:`~sklearn_shortcuts.metrics.paired_recovery`), ``gap_closed`` (see
           :func:`~sklearn_shortcuts.metrics.gap_closed`) and ``clean_accuracy_change``;
@@ -189,6 +210,8 @@ def shortcut_report(
         _put_worst_group(table, name, number, rows, answers, uncertainty)
         _put_pairs(table, name, number, rows, pairs, baseline, names, uncertainty)
         _put_relevance(table, name, models[name], rows, maps, dilate, uncertainty)
+        _put_concept(table, name, models[name], rows, concept, layer, target_class)
+        _put_decodability(table, name, models[name], rows, concept, layer, uncertainty)
     return table.frame()
 
 
@@ -224,6 +247,7 @@ class _Table:
                 "worst_group_accuracy": ["worst_group"],
                 "artifact_relevance": ["artifact_relevance_chance"],
             }.get(measure, [])
+        columns += TCAV
         frame = pd.DataFrame.from_dict(self.values, orient="index").reindex(index=self.names, columns=columns)
         frame["worst_group"] = frame["worst_group"].astype(object)
         frame.attrs["notes"] = self.notes
@@ -268,6 +292,22 @@ class _Rows:
         groups = None if self.groups is None else self.groups[rows]
         remark = f"of the {len(rows)} rows of X that have the artifact, which need not be of all classes"
         return answers["as_is"].rows(rows), answers["clean"].rows(rows), groups, remark
+
+    def with_artifact(self):
+        """Give the rows that have the artifact with their labels; or say why there are none."""
+        if "attacked" in self.copies:
+            return self.copies["attacked"], self.y
+        if self.artifact is None or not self.artifact.any():
+            raise UnmeasurableError("no row is known to have the artifact: give X_attacked or artifact")
+        rows = np.flatnonzero(self.artifact)
+        return self.copies["as_is"][rows], self.y.iloc[rows] if hasattr(self.y, "iloc") else self.y[rows]
+
+    def attacked_class(self):
+        """Give the class whose rows most often have the artifact; or say why there is none."""
+        if self.artifact is None or len(np.unique(self.artifact)) < 2 or np.ndim(self.y) == 2:
+            raise UnmeasurableError("it is not known which class the artifact goes with: name it by target_class")
+        shares = pd.Series(self.artifact).groupby(np.asarray(self.y)).mean()
+        return np.asarray(shares.index)[shares.to_numpy().argmax()].item()
 
     def with_masks(self):
         """Give the rows that have an artifact and its mask, with labels; or say why there are none."""
@@ -387,3 +427,43 @@ def _put_relevance(table, name, model, rows, maps, dilate, uncertainty):
         return
     table.put(name, "artifact_relevance", found[:3])
     table.set(name, "artifact_relevance_chance", found[3])
+
+
+def _put_concept(table, name, model, rows, concept, layer, target_class):
+    if concept is None:
+        table.lack(name, TCAV, "there is no concept")
+        return
+    shown = attempt(rows.with_artifact)
+    target = attempt(rows.attacked_class) if target_class is None else target_class
+    reason = next((found for found in (shown, target) if isinstance(found, UnmeasurableError)), None)
+    if reason is None:
+        part, y = shown
+        try:
+            for column, value in reliance_on_concept(model, part, concept, layer, target, y).items():
+                table.set(name, column, value)
+            return
+        except TypeError as error:  # no network
+            reason = f"{type(model).__name__} has no layers: {error}"
+    table.lack(name, TCAV, str(reason))
+
+
+def _put_decodability(table, name, model, rows, concept, layer, uncertainty):
+    layer = getattr(concept, "layer_", None) if layer is None else layer
+    if layer is None:
+        reason = "there is no layer"
+    elif "clean" not in rows.copies or "attacked" not in rows.copies:
+        reason = _LACK_PAIRS
+    else:
+        try:
+            found = remaining_concept(
+                model, rows.copies["clean"], rows.copies["attacked"], layer, rows.groups, uncertainty
+            )
+            table.put(name, "decodability", found)
+            return
+        except TypeError as error:  # no network
+            reason = f"{type(model).__name__} has no layers: {error}"
+        except ValueError as error:
+            if not str(error).startswith("artifact:"):  # too few rows
+                raise
+            reason = str(error).removeprefix("artifact: ")
+    table.lack(name, ["decodability"], reason)

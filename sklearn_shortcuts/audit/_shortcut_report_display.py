@@ -11,6 +11,8 @@ _SINGLE = {
     "gap": "accuracy lost to the artifact",
     "flip_rate": "flip rate",
     "artifact_relevance": "artifact relevance",
+    "tcav": "TCAV",
+    "decodability": "decodability of the artifact",
     "recovery": "recovery",
     "gap_closed": "gap closed",
     "off_target": "off-target change",
@@ -66,8 +68,9 @@ class ShortcutReportDisplay:
             What :func:`shortcut_report` gave.
         panels : sequence of str, default=None
             What to draw, in this order: "accuracy", "macro_f1" and "auc" on each copy of the rows,
-            "worst_group_accuracy", "gap", "flip_rate", "artifact_relevance", "recovery", "gap_closed", "off_target",
-            "clean_accuracy_change". By default all that were measured.
+            "worst_group_accuracy", "gap", "flip_rate", "artifact_relevance", "tcav" (with its standard error),
+            "decodability", "recovery", "gap_closed", "off_target", "clean_accuracy_change". By default all that were
+            measured.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; takes one panel.
 
@@ -144,6 +147,15 @@ class ShortcutReportDisplay:
             if column in self.report and np.isfinite(self.report[column].to_numpy(dtype=float)).any()
         }
 
+    def _limits(self, column, values):
+        if f"{column}_standard_error" in self.report:
+            error = self.report[f"{column}_standard_error"].to_numpy(dtype=float)
+            return values - error, values + error
+        return (
+            self.report[f"{column}_{end}"].to_numpy(dtype=float) if f"{column}_{end}" in self.report else values
+            for end in ("low", "high")
+        )
+
     def _draw(self, panel, axis):
         columns = self._columns(panel)
         names = [str(name) for name in self.report.index]
@@ -151,13 +163,12 @@ class ShortcutReportDisplay:
         width = 0.8 / len(columns)
         for number, (title, column) in enumerate(columns.items()):
             values = self.report[column].to_numpy(dtype=float)
-            low, high = (
-                self.report[f"{column}_{end}"].to_numpy(dtype=float) if f"{column}_{end}" in self.report else values
-                for end in ("low", "high")
-            )
+            low, high = self._limits(column, values)
             shift = (number - (len(columns) - 1) / 2) * width
             axis.bar(places + shift, values, width * 0.92, color=COLORS[number], label=title, alpha=0.85)
             axis.vlines(places + shift, low, high, color="0.15", linewidth=1.2)
+        if panel in ("tcav", "decodability"):
+            axis.axhline(0.5, color="0.3", linestyle="--", linewidth=1.2)
         if panel == "artifact_relevance" and "artifact_relevance_chance" in self.report:
             chance = self.report["artifact_relevance_chance"].to_numpy(dtype=float)
             axis.hlines(chance, places - 0.4, places + 0.4, color="0.3", linestyle="--", linewidth=1.2, label="chance")

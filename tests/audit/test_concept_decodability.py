@@ -38,7 +38,9 @@ def test_areas_are_those_of_held_out_patients(module):
     splitter = StratifiedGroupKFold(4, shuffle=True, random_state=draw_seed(make_random_state(3)))
     aurocs = []
     for train, test in splitter.split(features, artifact, groups):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10000)).fit(features[train], artifact[train])
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10000)).fit(
+            features[train], artifact[train]
+        )
         aurocs.append(roc_auc_score(artifact[test], probe.decision_function(features[test])))
     assert found.auc == pytest.approx(np.mean(aurocs), abs=1e-6)
     assert 0.5 < found.low < found.auc < found.high < 1

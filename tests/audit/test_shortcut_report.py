@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from sklearn_shortcuts.audit import shortcut_report
+from sklearn_shortcuts.audit import shortcut_report, tcav_score
 from sklearn_shortcuts.audit._model_metrics import Uncertainty
 from sklearn_shortcuts.audit._shortcut_measures import macro_f1
 from sklearn_shortcuts.audit._shortcut_report import MEASURES, PERFORMANCE, REPAIR
 from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageBunch
+from sklearn_shortcuts.latent import ConceptVector, LayerFeatures
 from sklearn_shortcuts.metrics import artifact_relevance, gap_closed, paired_recovery
 from sklearn_shortcuts.neural import NeuralImageClassifier, SmallCNN
 
@@ -265,6 +266,59 @@ def test_maps_by_name():
     assert "Leaky cannot be explained by 'gradient_x_input'" in found.attrs["notes"]["artifact_relevance"]["other"]
     with pytest.raises(ValueError, match="The 'maps' parameter"):
         shortcut_report(models, study, X_attacked=attacked, maps="guess", n_resamples=100)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    study, _ = make_study(60)
+    settings = {"module": SmallCNN(width=4, depth=1), "random_state": 0}
+    X, y = np.asarray(study), study.target
+    return {
+        "before": NeuralImageClassifier(**settings, max_epochs=3).fit(X, y),
+        "after": NeuralImageClassifier(**settings, max_epochs=1).fit(X, y),
+    }
+
+
+def test_concepts_in_a_layer(networks):
+    study, attacked = make_study(60)
+    features = [LayerFeatures(networks["before"], "last").fit_transform(np.asarray(X)) for X in (study.twin, attacked)]
+    concept = ConceptVector(layer="last").fit(np.concatenate(features), np.repeat([0, 1], 60))
+    models = {**networks, "other": Leaky(0.6)}
+    found = shortcut_report(models, study, X_attacked=attacked, concept=concept, n_resamples=100, random_state=0)
+    for name, network in networks.items():
+        score = tcav_score(network, attacked, concept, 1)
+        assert found.loc[name, "tcav"] == score.value
+        assert found.loc[name, "tcav_magnitude"] == score.magnitude
+        assert (
+            found.loc[name, "decodability_low"]
+            <= found.loc[name, "decodability"]
+            <= found.loc[name, "decodability_high"]
+        )
+    other = shortcut_report(
+        networks, study, X_attacked=attacked, concept=concept, target_class=0, n_resamples=100, random_state=0
+    )
+    assert other.loc["before", "tcav"] == pytest.approx(1 - found.loc["before", "tcav"])
+    assert "Leaky has no layers" in found.attrs["notes"]["tcav"]["other"]
+    assert "Leaky has no layers" in found.attrs["notes"]["decodability"]["other"]
+    part = study.with_fields(twin=None)
+    alone = shortcut_report(networks, part, concept=concept, n_resamples=100, random_state=0)
+    score = tcav_score(networks["before"], part[part.artifact == 1], concept, 1)
+    assert alone.loc["before", "tcav"] == score.value
+    assert np.isnan(alone.loc["before", "decodability"])
+    all_attacked = shortcut_report(networks, attacked, concept=concept, n_resamples=100, random_state=0)
+    assert "name it by target_class" in all_attacked.attrs["notes"]["tcav"]["before"]
+
+
+def test_a_layer_alone_gives_the_decodability(networks):
+    study, attacked = make_study(60)
+    found = shortcut_report(networks, study, X_attacked=attacked, layer="last", n_resamples=100, random_state=0)
+    assert found["decodability"].notna().all()
+    assert found["tcav"].isna().all()
+    few, all_of_them = make_study(4)
+    found = shortcut_report(networks, few, X_attacked=all_of_them, layer="last", n_resamples=100, random_state=0)
+    assert "2 patients with the artifact are too few" in found.attrs["notes"]["decodability"]["before"]
+    with pytest.raises(ValueError, match="nowhere"):
+        shortcut_report(networks, study, X_attacked=attacked, layer="nowhere", n_resamples=100)
 
 
 def test_limits_of_macro_f1_are_those_of_resampled_rows():
