@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from sklearn_shortcuts.audit import AcquisitionProbe, RegionSensitivity
-from sklearn_shortcuts.datasets import ArtifactInjector
+from sklearn_shortcuts.datasets import ArtifactInjector, ArtifactTransplant
 from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.latent import ConceptLocalizer, ConceptSubspace, ConceptVector, LayerFeatures
 from sklearn_shortcuts.mitigation import (
@@ -205,6 +205,7 @@ def image_instances():
     """Instances that take nothing but images, so that scikit-learn has no data for them, by class name."""
     return {
         "ArtifactInjector": [ArtifactInjector(random_state=0)],
+        "ArtifactTransplant": [ArtifactTransplant(random_state=0)],
         "ConceptLocalizer": [ConceptLocalizer(NeuralImageClassifier(SmallCNN(width=4, depth=1)), ConceptVector())],
         "LayerFeatures": [
             LayerFeatures(NeuralImageClassifier(SmallCNN(width=4, depth=1)), kind=kind, target="predicted")

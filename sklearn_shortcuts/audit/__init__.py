@@ -11,6 +11,8 @@ from ._model_comparison import ModelComparison, compare_models
 from ._model_comparison_display import ModelComparisonDisplay
 from ._region_display import RegionSensitivityDisplay
 from ._region_sensitivity import RegionSensitivity
+from ._shortcut_report import shortcut_report
+from ._shortcut_report_display import ShortcutReportDisplay
 from ._tcav import TCAVScore, tcav_score
 
 __all__ = [
@@ -23,10 +25,12 @@ __all__ = [
     "ModelComparisonDisplay",
     "RegionSensitivity",
     "RegionSensitivityDisplay",
+    "ShortcutReportDisplay",
     "TCAVScore",
     "compare_models",
     "concept_decodability",
     "cross_acquisition_matrix",
     "enrichment_table",
+    "shortcut_report",
     "tcav_score",
 ]

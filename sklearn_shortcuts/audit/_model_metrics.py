@@ -176,7 +176,7 @@ def plain_metrics(models, X, y, groups, wanted, prefix=""):
     if f"{prefix}auc" in wanted:
         target = evaluation_target(y, models[0])
         scores = np.stack([label_scores(model, X, target) for model in models])
-        yield f"{prefix}auc", _attempt(_area_metric, target, scores, groups, len(y))
+        yield f"{prefix}auc", attempt(area_metric, target, scores, groups, len(y))
 
 
 def region_metrics(models, X, y, masks, groups, wanted, seed, *, mask_role, content, n_draws, fill):
@@ -208,7 +208,7 @@ def region_metrics(models, X, y, masks, groups, wanted, seed, *, mask_role, cont
     """
     if not set(REGION) & set(wanted):
         return
-    exchanged = _attempt(rows_to_exchange, X, masks, groups, content, mask_role)
+    exchanged = attempt(rows_to_exchange, X, masks, groups, content, mask_role)
     exchange = {"content": content, "mask_role": mask_role, "n_draws": n_draws}
     for name, measure, how in (
         ("region_swap_accuracy", swap_scores, "any"),
@@ -217,10 +217,10 @@ def region_metrics(models, X, y, masks, groups, wanted, seed, *, mask_role, cont
         if name in wanted and isinstance(exchanged, UnmeasurableError):
             yield name, exchanged
         elif name in wanted:
-            yield name, _attempt(_exchange_metric, models, exchanged, y, measure, seed, how=how, **exchange)
+            yield name, attempt(_exchange_metric, models, exchanged, y, measure, seed, how=how, **exchange)
     if "region_removal_auc" in wanted:
         removal = {"fill": fill, "blur_sigma": 0.0625, "mask_role": mask_role}
-        yield "region_removal_auc", _attempt(_removal_metric, models, X, y, masks, groups, seed, **removal)
+        yield "region_removal_auc", attempt(_removal_metric, models, X, y, masks, groups, seed, **removal)
 
 
 def saliency_metrics(models, X, bunch, wanted, explainer):
@@ -261,7 +261,7 @@ def saliency_metrics(models, X, bunch, wanted, explainer):
         for name in names:
             regions = {"artifact_masks": rows.artifact_masks} if name == ARTIFACT else {"masks": rows.masks}
             has_mask = None if name == ARTIFACT else rows.has_mask
-            found[name].append(_attempt(_SALIENCY[name], maps, **regions, has_mask=has_mask))
+            found[name].append(attempt(_SALIENCY[name], maps, **regions, has_mask=has_mask))
     groups = np.asarray(bunch.groups) if "groups" in bunch.fields else None
     for name, scores in found.items():
         if isinstance(scores[0], UnmeasurableError):
@@ -273,7 +273,7 @@ def saliency_metrics(models, X, bunch, wanted, explainer):
         yield name, ShareMetric(by_row, groups, len(bunch), chance, n_zero)
 
 
-def _attempt(measure, *args, **options):
+def attempt(measure, *args, **options):
     """Give what a function gives, or why these rows do not allow it."""
     try:
         return measure(*args, **options)
@@ -294,9 +294,9 @@ def _removal_metric(models, X, y, masks, groups, seed, *, mask_role, **fill):
         removal_scores(model, rows, target, mask_role=mask_role, rng=np.random.RandomState(seed), **fill)
         for model in models
     ]
-    return _area_metric(target, np.stack(scores), rows.groups, len(rows.found))
+    return area_metric(target, np.stack(scores), rows.groups, len(rows.found))
 
 
-def _area_metric(target, scores, groups, n_rows):
+def area_metric(target, scores, groups, n_rows):
     areas = MacroAUC(target.positive, scores, target.label_names, groups)
     return AreaMetric(areas, groups, len(target.positive), n_rows)

@@ -16,9 +16,11 @@ from ._ptbxl import load_ptbxl
 from ._scanners import apply_scanner
 from ._siim_acr import load_siim_acr
 from ._study import load_study
+from ._transplant import ArtifactTransplant
 
 __all__ = [
     "ArtifactInjector",
+    "ArtifactTransplant",
     "apply_scanner",
     "check_no_patient_overlap",
     "load_chaksu",

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from ._seeds import base_seed, generator, stratified_uniform
 from ._shortcut_settings import describe_row, make_truthful_bunch, read_contrasts, read_shortcuts
+from ._signal_artifacts import amplified_beat, lead_noise, mains_hum
 
 # Each wave is a Gaussian: time from the R peak in ms, width in ms, and its electrical axis (left, down, front) in mV.
 _WAVES = {
@@ -274,26 +275,15 @@ def _project(axis):
 
 
 def _lead_noise(signal, rng, strength, time, _beats):
-    touched = time < 1.0
-    lead = min(1, len(signal) - 1)
-    planted = signal.copy()
-    noise = 0.1 * rng.standard_normal(touched.sum())
-    planted[lead, touched] = strength * (2 * signal[lead, touched].max() + noise)
-    return planted, touched
+    return lead_noise(signal, rng, time, min(1, len(signal) - 1), strength=strength, noise=0.1)
 
 
 def _amplified_beat(signal, rng, strength, time, beats):
-    inside = beats[(beats > 0.3) & (beats < time[-1] - 0.3)]
-    gain = np.clip(1 - np.abs(time - rng.choice(inside)) / 0.3, 0, None)
-    touched = gain > 0
-    return np.where(touched, signal * (1 + 2 * strength * gain), signal).astype(np.float32), touched
+    return amplified_beat(signal, rng, time, beats, strength=strength)
 
 
 def _mains_hum(signal, rng, strength, time, _beats):
-    frequency = min(50.0, 0.4 / (time[1] - time[0]))
-    hum = 0.06 * strength * np.sin(2 * np.pi * frequency * time + rng.uniform(0, 2 * np.pi))
-    gain = rng.uniform(0.6, 1.4, (len(signal), 1))
-    return (signal + gain * hum).astype(np.float32), np.ones(len(time), bool)
+    return mains_hum(signal, rng, time, strength=strength)
 
 
 _PLANT = {"lead_noise": _lead_noise, "amplified_beat": _amplified_beat, "mains_hum": _mains_hum}

@@ -12,7 +12,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import validate_params
 
 from ..images import ImageBunch
-from ._injector import _as_images, _read_value_range
+from ._planters import read_rows, read_value_range
 from ._seeds import base_seed, generator
 
 
@@ -81,7 +81,7 @@ def apply_scanner(X, scanner, settings, *, value_range=None, random_state=None):
     >>> study.metadata["scanner"].tolist()
     ['old', 'new', 'old', 'new', 'old', 'new']
     """
-    bunch = _as_images(X)
+    bunch = read_rows(X, False, "a scanner takes")
     names = _scanner_names(bunch, scanner)
     models = {name: _read_model(name, model) for name, model in settings.items()}
     unknown = np.flatnonzero([name not in models for name in names])
@@ -90,7 +90,7 @@ def apply_scanner(X, scanner, settings, *, value_range=None, random_state=None):
             f"scanner: row {unknown[0]} has {names[unknown[0]]!r}, for which there are no settings; there are settings "
             f"for {list(models)}"
         )
-    black, white = _read_value_range(value_range, bunch.dtype)
+    black, white = read_value_range(value_range, bunch.dtype)
     device = _Scanners([models[name] for name in names], base_seed(random_state), black, white)
     if not isinstance(X, ImageBunch):
         return device(np.asarray(bunch), rows=np.arange(len(bunch)))

@@ -9,6 +9,7 @@ from ._counterfactual_scorer import make_counterfactual_scorer
 from ._delong import DeLongResult, auc_covariance, delong_roc_test
 from ._group_scorer import make_group_scorer
 from ._multiple_testing import holm_correction
+from ._paired_recovery import GapClosed, PairedRecovery, gap_closed, paired_recovery
 from ._region_swap import swap_regions
 from ._relevance import artifact_relevance, relevance_mass_accuracy, relevance_rank_accuracy
 from ._saliency import activation_precision, pointing_game, saliency_iou, wrong_reason_score
@@ -27,6 +28,8 @@ __all__ = [
     "CorrectedTResult",
     "CounterfactualScore",
     "DeLongResult",
+    "GapClosed",
+    "PairedRecovery",
     "SaliencyScore",
     "activation_precision",
     "artifact_relevance",
@@ -38,10 +41,12 @@ __all__ = [
     "delong_roc_test",
     "expected_calibration_error",
     "flip_rate",
+    "gap_closed",
     "holm_correction",
     "make_counterfactual_scorer",
     "make_group_scorer",
     "make_subgroups",
+    "paired_recovery",
     "pointing_game",
     "region_removal_auc",
     "region_swap_accuracy",

@@ -70,11 +70,30 @@ class RowMeans:
         """
         if self.n_groups < 2:
             return np.full((2, len(self.mean)), np.nan)
-        tail = (1 - confidence_level) / 2
-        # Percentiles are too narrow for few patients, as normal limits are: by the factor between these and Student's.
-        # The percentiles taken are those that make up for it (Hesterberg 2015, The American Statistician 69, 371-386).
-        n = self.n_groups
-        outer = norm.sf(np.sqrt(n / (n - 1)) * student_t.isf(tail, n - 1))
+        outer = self.outer_percentile(confidence_level)
+        limits = np.quantile(self.replicates(n_resamples, random_state), [outer, 1 - outer], axis=0)
+        if shares:
+            bound = ((1 - confidence_level) / 2) ** (1 / self.n_groups)
+            none, every = np.reshape(self._is_extreme, (2, -1))
+            limits[1, none] = 1 - bound
+            limits[0, every] = bound
+        return limits
+
+    def replicates(self, n_resamples, random_state):
+        """Give the means of resampled patients.
+
+        Parameters
+        ----------
+        n_resamples : int
+            Bootstrap samples.
+        random_state : int or RandomState
+            Decides them.
+
+        Returns
+        -------
+        ndarray of shape (n_resamples, k)
+            Means; all scores meet the same patients.
+        """
         rng = make_random_state(random_state)
         means = []
         at_once = max(1, _CELLS_AT_ONCE // self.n_groups)
@@ -82,13 +101,14 @@ class RowMeans:
             drawn = rng.randint(self.n_groups, size=(min(at_once, n_resamples - first), self.n_groups))
             sums = np.stack([column[drawn].sum(axis=1) for column in self._sums.T], axis=1)
             means.append(sums / self._counts[drawn].sum(axis=1)[:, None])
-        limits = np.quantile(np.concatenate(means), [outer, 1 - outer], axis=0)
-        if shares:
-            bound = tail ** (1 / self.n_groups)
-            none, every = np.reshape(self._is_extreme, (2, -1))
-            limits[1, none] = 1 - bound
-            limits[0, every] = bound
-        return limits
+        return np.concatenate(means)
+
+    def outer_percentile(self, confidence_level):
+        """Give the share of replicates below the lower limit of an interval, and above the upper one."""
+        # Percentiles are too narrow for few patients, as normal limits are: by the factor between these and Student's.
+        # The percentiles taken are those that make up for it (Hesterberg 2015, The American Statistician 69, 371-386).
+        n = self.n_groups
+        return norm.sf(np.sqrt(n / (n - 1)) * student_t.isf((1 - confidence_level) / 2, n - 1))
 
     def pvalues(self, n_resamples, random_state):
         """Give two-sided p-values of the hypothesis that a mean is zero, for paired differences.

@@ -1,13 +1,16 @@
 """What all scores of saliency maps share: the result, and the rows that have both a map and a region."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from ..images._fields import as_masks
 from ._inputs import UnmeasurableError
 
 _BYTES_AT_ONCE = 2**25  # of maps as float64
+_BLUR_REACH = 2.5  # standard deviations: 41 pixels across where the standard deviation is 8
 
 MAP_CONSTRAINTS = {"maps": ["array-like"], "masks": ["array-like"], "has_mask": ["array-like", None]}
 
@@ -34,6 +37,9 @@ class SaliencyScore:
         Rows with a mask that has nothing inside.
     scores : ndarray of shape (n,)
         Score of every row; NaN for rows that were not used.
+    n_full : int
+        Rows that are left out because their region is the whole image, in scores that would be 1 there whatever the
+        map.
     """
 
     value: float
@@ -43,6 +49,7 @@ class SaliencyScore:
     n_missing: int
     n_empty: int
     scores: np.ndarray
+    n_full: int = 0
 
     def __float__(self):
         return self.value
@@ -64,10 +71,13 @@ class MapRows:
         Regions, 1 inside.
     has_mask : array-like of bool of shape (n,), default=None
         Rows whose mask counts; by default those that have one.
+    dilate : float, default=0
+        Grow the regions: they are blurred with this standard deviation, as a share of the shorter side, and are then
+        also where more than 0.3 of the highest value is left.
     """
 
-    def __init__(self, maps, masks, has_mask=None):
-        self.maps = _check_maps(maps)
+    def __init__(self, maps, masks, has_mask=None, *, dilate=0.0):
+        self.maps, self.dilate = _check_maps(maps), dilate
         if len(masks) != len(self.maps):
             raise ValueError(f"masks has {len(masks)} rows, but there are {len(self.maps)} maps")
         spatial = self.maps.shape[1:]
@@ -100,7 +110,7 @@ class MapRows:
             some = inside.reshape(len(rows), -1).any(axis=1)
             if not some.any():
                 continue
-            rows, inside = rows[some], inside[some]
+            rows, inside = rows[some], _dilated(inside[some], self.dilate)
             maps = self.maps[rows].astype(np.float64)
             finite = np.isfinite(maps).reshape(len(rows), -1).all(axis=1)
             if not finite.all():
@@ -109,7 +119,7 @@ class MapRows:
                 )
             yield rows, maps, inside
 
-    def rate(self, function):
+    def rate(self, function, *, skip_full=False):
         """Score all rows.
 
         Parameters
@@ -117,6 +127,8 @@ class MapRows:
         function : callable
             ``function(maps, inside) -> (scores, chances)`` for maps and regions of shape (n, n_pixels); NaN as the
             score of a map that says nothing.
+        skip_full : bool, default=False
+            Leave out rows whose region is the whole image, and say so.
 
         Returns
         -------
@@ -124,22 +136,36 @@ class MapRows:
             Scores.
         """
         scores, chances = np.full((2, len(self.maps)), np.nan)
-        n_regions = 0
+        n_regions = n_full = 0
         for rows, maps, inside in self:
-            scores[rows], chances[rows] = function(maps, inside)
             n_regions += len(rows)
+            if skip_full:
+                partial = ~inside.reshape(len(rows), -1).all(axis=1)
+                rows, maps, inside = rows[partial], maps[partial], inside[partial]
+                n_full += int((~partial).sum())
+                if not len(rows):
+                    continue
+            scores[rows], chances[rows] = function(maps, inside)
         if n_regions == 0:
             raise UnmeasurableError("the masks of all rows are empty; a region needs at least one pixel")
+        if n_full:
+            warnings.warn(
+                f"the region of {n_full} rows is the whole image, where any map scores 1; they are left out, and "
+                "nothing can be said of artifacts that are everywhere",
+                UserWarning,
+                stacklevel=4,
+            )
         used = np.isfinite(scores)
         n_used = int(used.sum())
         return SaliencyScore(
             value=float(scores[used].mean()) if n_used else np.nan,
             chance=float(chances[used].mean()) if n_used else np.nan,
             n_used=n_used,
-            n_zero=n_regions - n_used,
+            n_zero=n_regions - n_full - n_used,
             n_missing=int((~self.has_mask).sum()),
             n_empty=int(self.has_mask.sum()) - n_regions,
             scores=scores,
+            n_full=n_full,
         )
 
 
@@ -155,6 +181,19 @@ def flat_rows(function):
 def ratios(numerator, denominator):
     """Divide row by row; NaN where there is nothing to divide by."""
     return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)
+
+
+def _dilated(inside, dilate):
+    """Grow regions of shape (n, ...) to where more than 0.3 of the highest value is left after a blur."""
+    if not dilate:
+        return inside
+    sigma = dilate * min(inside.shape[1:])
+    radius = max(1, round(_BLUR_REACH * sigma))
+    n_axes = inside.ndim - 1
+    blurred = gaussian_filter(
+        inside.astype(np.float64), (0, *[sigma] * n_axes), mode="mirror", radius=(0, *[radius] * n_axes)
+    )
+    return inside | (blurred > 0.3 * blurred.max(axis=tuple(range(1, inside.ndim)), keepdims=True))
 
 
 def _check_maps(maps):

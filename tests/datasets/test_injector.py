@@ -10,7 +10,7 @@ from scipy.stats import binom
 from sklearn.base import clone
 
 from sklearn_shortcuts import ImageBunch
-from sklearn_shortcuts.datasets import ArtifactInjector, make_chest_phantoms
+from sklearn_shortcuts.datasets import ArtifactInjector, make_chest_phantoms, make_ecg
 from sklearn_shortcuts.images._sources import RowSource
 
 LOCAL = ["drain", "marker", "microscope", "pacemaker", "patch", "timestamp"]
@@ -343,3 +343,150 @@ def test_real_radiographs(real_data, artifact):
         assert (touched & ~mask).sum() >= 10
         if artifact == "drain":
             assert (touched & mask).sum() >= 10
+
+
+# -- electrocardiograms ------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def recordings():
+    return make_ecg(40, length=500, random_state=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_a_defective_lead(recordings, dtype):
+    X = (np.asarray(recordings) * 1000).astype(dtype)
+    study = ArtifactInjector("lead_noise", sampling_rate=100, probability=0.5, random_state=0).inject(X)
+    assert study.signal
+    assert study.dtype == dtype
+    assert 0 < study.artifact.mean() < 1
+    for row, signal in enumerate(np.asarray(study)):
+        expected = X[row].copy()
+        if study.artifact[row]:
+            expected[1, :100] = 2 * X[row, 1, :100].max()
+        np.testing.assert_array_equal(signal, expected)
+        assert study.artifact_masks[row].tolist() == [
+            bool(study.artifact[row]) and sample < 100 for sample in range(500)
+        ]
+    np.testing.assert_array_equal(study.twin, X)
+
+
+def test_lead_and_duration_can_be_chosen(recordings):
+    study = ArtifactInjector("lead_noise", sampling_rate=250, probability=1, lead=4, scale=1.2).inject(recordings)
+    changed = np.asarray(study) != study.twin
+    assert not np.delete(changed, 4, axis=1).any()
+    assert (study.artifact_masks.sum(axis=1) == 300).all()
+
+
+def test_integers_are_cut_off_at_their_range():
+    X = np.zeros((1, 2, 300), np.int16)
+    X[0, 1, 40] = 30_000
+    planted = ArtifactInjector("lead_noise", sampling_rate=100, probability=1).fit_transform(X)
+    assert (planted[0, 1, :100] == np.iinfo(np.int16).max).all()
+
+
+def test_an_amplified_beat_has_a_mask(recordings):
+    injector = ArtifactInjector("amplified_beat", sampling_rate=100, probability=1, random_state=0)
+    study = injector.inject(recordings)
+    gain = np.asarray(study, dtype=float) / np.asarray(recordings)
+    for row in range(len(study)):
+        (samples,) = study.artifact_masks[row].nonzero()
+        peak = samples[len(samples) // 2]
+        expected = 1 + 2 * np.clip(1 - np.abs(np.arange(500) - peak) / 30, 0, None)
+        np.testing.assert_allclose(gain[row], np.broadcast_to(expected, gain[row].shape), rtol=1e-4)
+    order = np.random.default_rng(1).permutation(40)[:7]
+    np.testing.assert_array_equal(np.asarray(injector.transform(recordings[order])), np.asarray(study)[order])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "X", "message"),
+    [
+        ({}, np.zeros((1, 12, 300)), "needs sampling_rate"),
+        ({"sampling_rate": 100, "value_range": (0, 1)}, np.zeros((1, 12, 300)), "value_range has no meaning"),
+        ({"sampling_rate": 100}, np.zeros((1, 12, 150)), "at least 200 samples, got 150"),
+        ({"sampling_rate": 100}, np.zeros((1, 1, 300)), "lead=1, but X has 1 leads"),
+        ({"sampling_rate": 100}, ImageBunch(np.zeros((1, 12, 300))), "X holds images"),
+        ({"sampling_rate": 100, "text": "L"}, np.zeros((1, 12, 300)), "text has no meaning"),
+    ],
+)
+def test_bad_recordings(arguments, X, message):
+    with pytest.raises(ValueError, match=message):
+        ArtifactInjector("lead_noise", **arguments).fit(X)
+
+
+def test_a_recording_that_cannot_be_used_is_named(recordings):
+    X = np.asarray(recordings)[:4].copy()
+    X[2] = 1
+    with pytest.raises(ValueError, match="row 2 has no R peak"):
+        ArtifactInjector("amplified_beat", sampling_rate=100, probability=1).inject(X)
+    X[3, 0, 0] = np.inf
+    with pytest.raises(ValueError, match="row 3 contains NaN or inf"):
+        ArtifactInjector("lead_noise", sampling_rate=100, probability=0).inject(X)
+
+
+# -- attacks and presets -----------------------------------------------------------------------------------------------
+def test_an_attack_reaches_every_row_once(radiographs):
+    injector = ArtifactInjector("drain", probability={0: 0.1, 1: 0.9}, random_state=0)
+    study = injector.inject(radiographs)
+    attacked = injector.attack(study)
+    assert attacked.artifact.all()
+    assert attacked.artifact_masks.any(axis=(1, 2)).all()
+    np.testing.assert_array_equal(attacked.twin, study.twin)
+    present = study.artifact == 1
+    np.testing.assert_array_equal(np.asarray(attacked)[present], np.asarray(study)[present])
+    np.testing.assert_array_equal(np.asarray(injector.attack(radiographs)), np.asarray(attacked))
+    twice = injector.attack(study.with_fields(twin=None))
+    assert (np.asarray(twice)[present] != np.asarray(attacked)[present]).any()
+    with pytest.raises(ValueError, match="not fitted"):
+        ArtifactInjector("drain").attack(study)
+
+
+def test_one_class_is_attacked():
+    X = np.random.default_rng(0).random((600, 16, 16), dtype=np.float32)
+    y = np.array(["nevus", "melanoma", "other"])[np.arange(600) % 3]
+    injector = ArtifactInjector.from_preset("isic-microscope", "melanoma", random_state=0)
+    study = injector.inject(X, y)
+    low, high = binom.interval(0.9999, 200, 0.2)
+    assert low <= study.artifact[y == "melanoma"].sum() <= high
+    assert not study.artifact[y != "melanoma"].any()
+    assert not injector.transform(ImageBunch(X, target=y)[y == "nevus"]).artifact.any()  # a batch may lack the class
+    with pytest.raises(ValueError, match="target_class='melanom' is not among"):
+        ArtifactInjector(target_class="melanom").inject(X, y)
+    with pytest.raises(ValueError, match="the classes are needed"):
+        ArtifactInjector(target_class="melanoma").inject(X)
+    with pytest.raises(ValueError, match="leaves target_class without a meaning"):
+        ArtifactInjector(target_class="melanoma", probability={"melanoma": 1}).inject(X, y)
+
+
+def test_one_of_several_labels_is_attacked(recordings):
+    y = np.random.default_rng(0).integers(0, 2, (40, 3))
+    injector = ArtifactInjector.from_preset("ptbxl-defective-lead", "LVH", probability=1, random_state=0)
+    study = injector.inject(recordings, pd.DataFrame(y, columns=["MI", "LVH", "CD"]))
+    np.testing.assert_array_equal(study.artifact, y[:, 1])
+    np.testing.assert_array_equal(injector.set_params(target_class=2).inject(recordings, y).artifact, y[:, 2])
+    with pytest.raises(ValueError, match="not among the labels of y"):
+        injector.set_params(target_class="RVH").inject(recordings, y)
+
+
+@pytest.mark.parametrize(
+    ("preset", "probability"),
+    [
+        ("isic-microscope", 0.2),
+        ("hyperkvasir-timestamp", 0.1),
+        ("chexpert-brightness", 0.1),
+        ("ptbxl-defective-lead", 0.5),
+        ("ptbxl-amplified-beat", 0.5),
+    ],
+)
+def test_presets_can_be_planted(preset, probability, photos, recordings):
+    injector = ArtifactInjector.from_preset(preset, 1, random_state=0)
+    assert injector.probability == probability
+    assert clone(injector).get_params() == injector.get_params()
+    X = recordings if preset.startswith("ptbxl") else photos
+    study = injector.inject(X, np.ones(len(X), dtype=int))
+    attacked = injector.attack(study)
+    assert attacked.artifact_masks.reshape(len(X), -1).any(axis=1).all()
+    assert ArtifactInjector.from_preset(preset, 1, probability=0.7).probability == 0.7
+
+
+def test_there_are_no_other_presets():
+    with pytest.raises(ValueError, match="preset 'isic' is not known; there are"):
+        ArtifactInjector.from_preset("isic", 1)

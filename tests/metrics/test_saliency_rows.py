@@ -57,7 +57,7 @@ def test_rows_without_a_region_are_counted(score):
 
 @every_score
 def test_only_zero_maps_give_no_value(score):
-    result = score(np.zeros((3, 4, 4)), np.ones((3, 4, 4)))
+    result = score(np.zeros((3, 4, 4)), np.tile(np.eye(4), (3, 1, 1)))
     assert np.isnan(result.value)
     assert np.isnan(result.chance)
     assert (result.n_used, result.n_zero) == (0, 3)
