@@ -1,6 +1,7 @@
 """Train or edit the network so that it stops using a shortcut."""
 
 from ._concept_projection import PClArC
+from ._concept_projector import ConceptProjector
 from ._contextual_decomposition_penalty import ContextualDecompositionPenalty
 from ._counterexamples import CounterexampleAugmentation
 from ._distance_penalty import DistancePenalty
@@ -21,6 +22,7 @@ from ._suggest_exemplars import suggest_exemplars
 
 __all__ = [
     "BAMHardSampleMiner",
+    "ConceptProjector",
     "ContextualDecompositionPenalty",
     "CounterexampleAugmentation",
     "DistancePenalty",

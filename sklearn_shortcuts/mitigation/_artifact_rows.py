@@ -100,8 +100,8 @@ def find_artifact(given, named, X, n_rows, owner):
             given = X.column(named, "artifact")
     if given is None:
         raise ValueError(
-            f"{owner} needs to know rows with the artifact and rows without: give fit(X, ..., artifact=...), an "
-            f"ImageBunch with the field 'artifact', or a fitted concept"
+            f"{owner} needs to know which rows have the artifact: give fit(X, ..., artifact=...), set the parameter "
+            f"artifact, or give a fitted concept"
         )
     labels = pd.Series(column_or_1d(given))
     try:
