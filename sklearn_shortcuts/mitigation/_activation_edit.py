@@ -27,7 +27,7 @@ def attach_edit(edit, module, layer, image_shape, channel_axis):
     channel_axis : {None, 1, -1}
         Axis of the channels in the layer's output.
     """
-    edit.number = len(_edits(module))
+    edit.number = len(edit_hooks(module))
     LayerHook(edit, len(image_shape) + 1, channel_axis).attach(module, layer)
     if isinstance(edit.condition, PredictedClasses):
         edit.condition.watch(module)
@@ -35,16 +35,21 @@ def attach_edit(edit, module, layer, image_shape, channel_axis):
 
 def find_edit(module):
     """Give the edit that was put into a network last; those of earlier estimators come before it."""
-    return max(_edits(module), key=lambda edit: edit.number)
+    return max((edit for *_, edit in edit_hooks(module)), key=lambda edit: edit.number)
 
 
-def _edits(module):
-    # Looked up: a network is pickled by itself, so that others who refer to its parts refer to copies afterwards.
-    hooks = [
-        hook for part in module.modules() for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
+def edit_hooks(module):
+    """Give the hooks of edits in a network: where each is kept, its key there, and the edit.
+
+    They are looked up since a network is pickled by itself: who refers to its parts refers to copies afterwards.
+    """
+    places = [place for part in module.modules() for place in (part._forward_hooks, part._forward_pre_hooks)]
+    hooks = [(place, key, getattr(hook, "__self__", None)) for place in places for key, hook in place.items()]
+    return [
+        (place, key, owner.function)
+        for place, key, owner in hooks
+        if isinstance(owner, LayerHook) and isinstance(owner.function, ActivationEdit)
     ]
-    functions = [getattr(getattr(hook, "__self__", None), "function", None) for hook in hooks]
-    return [function for function in functions if isinstance(function, ActivationEdit)]
 
 
 class ActivationEdit(nn.Module):

@@ -18,6 +18,7 @@ from ._artifact_rows import ConceptRows, find_artifact, require_artifact
 from ._concept_directions import concept_directions, fit_concept, is_fitted_concept
 from ._false_positive_threshold import fit_detector
 from ._network_meta import NetworkMetaEstimator, plain_classifier
+from ._projection_export import export_network
 from ._steps import split_steps
 
 
@@ -284,6 +285,30 @@ class PClArC(NetworkMetaEstimator):
         check_is_fitted(self)
         before, classifier = split_steps(self.estimator_)
         return _flagged(classifier, X if before is None else before.transform(X))
+
+    def export(self):
+        """Give the edited network as an ordinary one, without hooks.
+
+        With ``condition="always"`` the edit is folded into the last linear layer where that gives the same: at
+        ``layer="last"``, at another layer whose output is that layer's input, and with ``pool="mean"`` at one that
+        only averaging over positions separates from it. Elsewhere, and with ``condition="concept"`` and a linear
+        detector, a layer with the edit takes the place of the one without, whose weights are then named
+        ``"<layer>.layer.weight"``. The result is compared with the edited network in float64.
+
+        Returns
+        -------
+        torch.nn.Module
+            Copy of the network; takes what ``estimator_.iter_batches`` gives.
+
+        Raises
+        ------
+        ValueError
+            If the condition is "class", a callable or a detector that is not linear, the network was edited before by
+            another estimator, or it does more with the layer than call it.
+        """
+        check_is_fitted(self)
+        classifier = split_steps(self.estimator_)[1]
+        return export_network(classifier.module_, self.layer_, classifier.image_shape_, self.channel_axis)
 
     # -- inside ----------------------------------------------------------------------------------------------------
     def _check_criterion(self, classifier):
