@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ..images import ImageBunch
 from ..latent import LayerFeatures
 from ._activation_edit import ActivationEdit, ChosenRows, PredictedClasses, attach_edit, exceeds, find_edit
 from ._artifact_rows import ConceptRows, find_artifact, require_artifact
@@ -131,9 +132,10 @@ class PClArC(NetworkMetaEstimator):
 
     Examples
     --------
-    A bright corner goes with the class in training, and with nothing later:
+    A bright corner goes with class 1 in training, and with class 0 later:
 
     >>> import numpy as np
+    >>> from sklearn_shortcuts.latent import ConceptVector
     >>> from sklearn_shortcuts.mitigation import PClArC
     >>> from sklearn_shortcuts.neural import NeuralImageClassifier, SmallCNN
     >>> rng = np.random.default_rng(0)
@@ -142,13 +144,14 @@ class PClArC(NetworkMetaEstimator):
     ...     corner = np.where(rng.random(n) < agreement, y, 1 - y)
     ...     X = rng.normal(size=(n, 12, 12))
     ...     X[:, :3, :3] += 4 * corner[:, None, None]
-    ...     X[:, 6:, 6:] += 0.7 * y[:, None, None]
+    ...     X[:, 6:, 6:] += 0.5 * y[:, None, None]
     ...     return X, y, corner
-    >>> X, y, corner = draw(400, 0.9)
+    >>> X, y, corner = draw(400, 0.95)
     >>> network = NeuralImageClassifier(SmallCNN(8, depth=2), lr=0.01, max_epochs=8, random_state=0)
-    >>> model = PClArC(network).fit(X, y, artifact=corner)
-    >>> X, y, corner = draw(400, 0.0)
-    >>> model.unedited_.score(X, y), model.score(X, y)
+    >>> model = PClArC(network, concept=ConceptVector(scope=0)).fit(X, y, artifact=corner)
+    >>> X, y, _ = draw(400, 0.0)
+    >>> bool(model.score(X, y) > model.unedited_.score(X, y) + 0.2)
+    True
     """
 
     _goes_on = True
@@ -332,7 +335,8 @@ class PClArC(NetworkMetaEstimator):
         fits_concept, calibrates = not is_fitted_concept(self.concept), self.condition == "concept"
         if not (fits_concept or calibrates):
             return np.array([], dtype=np.intp), None
-        X = X if callable(self.artifact) else rows.bunch
+        # Transformers may give plain arrays.
+        X = X if callable(self.artifact) or isinstance(X, ImageBunch) else rows.bunch
         labels = find_artifact(artifact, self.artifact, X, len(rows.bunch), type(self).__name__)
         fits_detector = calibrates and not isinstance(self.detector, FrozenEstimator)
         return require_artifact(labels, rows.weights.used, type(self).__name__, fits_concept or fits_detector), labels

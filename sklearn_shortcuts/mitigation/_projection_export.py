@@ -12,7 +12,6 @@ from ..neural._structure import find_head, main_output
 from ._activation_edit import AboveThreshold, edit_hooks
 
 
-
 def export_network(module, layer, image_shape, channel_axis):
     """Give a copy of an edited network that needs no hook.
 
