@@ -46,9 +46,9 @@ def test_patients_count_the_same_however_many_rows_they_have():
 
 
 def test_too_few_rows_are_refused():
-    with pytest.raises(ValueError, match="at least 19 rows .* but there are 18"):
+    with pytest.raises(ValueError, match=r"at least 19 rows .* but there are 18"):
         conformal_threshold(np.arange(18), 0.05)
-    with pytest.raises(ValueError, match="at least 19 patients .* but there are 2"):
+    with pytest.raises(ValueError, match=r"at least 19 patients .* but there are 2"):
         conformal_threshold(np.arange(100), 0.05, np.arange(100) // 50)
     assert conformal_threshold(np.arange(19), 0.05) == 18
 
@@ -97,5 +97,5 @@ def test_detectors_need_both_kinds_of_rows():
     with pytest.raises(ValueError, match="calibration=21 needs as many rows"):
         fit_detector(ConceptVector("svm"), few, rate=0.5, calibration=21, random_state=0)
     one = ConceptRows(few.features, few.labels, groups=np.where(np.arange(40) < 20, 0, np.arange(40)))
-    with pytest.raises(ValueError, match="calibration=2 needs as many patients .* 1 with it and 20 without"):
+    with pytest.raises(ValueError, match=r"calibration=2 needs as many patients .* 1 with it and 20 without"):
         fit_detector(ConceptVector("svm"), one, rate=0.5, calibration=2, random_state=0)
