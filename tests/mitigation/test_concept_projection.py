@@ -175,7 +175,7 @@ def test_rows_of_unknown_artifact_and_of_weight_0_are_left_out(network):
 
 
 def test_the_artifact_may_be_in_row_0_alone(network):
-    X, _y, _ = draw(40, 0)
+    X, _, _ = draw(40, 0)
     features = LayerFeatures(network, pool="max").fit(X).transform(X)
     model = PClArC(FrozenEstimator(network)).fit(X, artifact=np.arange(40) == 0)
     expected = features[0] - features[1:].mean(0)
@@ -195,7 +195,7 @@ def test_a_scope_needs_the_classes(network):
 
 @pytest.mark.parametrize("wrap", [FrozenEstimator, lambda concept: concept])
 def test_a_fitted_concept_needs_no_labels(network, wrap):
-    X, _y, corner = draw(160, 0)
+    X, _, corner = draw(160, 0)
     first = PClArC(FrozenEstimator(network)).fit(X, artifact=corner)
     again = PClArC(FrozenEstimator(network), concept=wrap(first.concept_)).fit(X)
     assert again.concept_ is first.concept_
@@ -295,7 +295,7 @@ def test_patients_stay_together_in_the_calibration(network):
 
 
 def test_a_detector_that_is_not_linear(network):
-    X, _y, corner = draw(160, 0)
+    X, _, corner = draw(160, 0)
     detector = make_pipeline(StandardScaler(), LogisticRegression())
     model = PClArC(FrozenEstimator(network), condition="concept", detector=detector, random_state=0)
     model.fit(X, artifact=corner)
@@ -307,7 +307,7 @@ def test_a_detector_that_is_not_linear(network):
 
 
 def test_a_fitted_detector_only_gets_a_threshold(network):
-    X, _y, corner = draw(160, 0)
+    X, _, corner = draw(160, 0)
     features = LayerFeatures(network, pool="max").fit(X).transform(X)
     detector = ConceptVector("logistic").fit(features[:80], corner[:80])
     concept = ConceptVector().fit(features, corner)
@@ -349,7 +349,7 @@ def test_rows_of_a_predicted_label():
 
 
 def test_rows_that_a_function_chooses(network):
-    X, _y, corner = draw(120, 0)
+    X, _, corner = draw(120, 0)
     features = LayerFeatures(network, "features.1", pool="max").fit(X).transform(X)
     channel = np.argmax(features.std(0))
     limit = np.median(features[:, channel])
@@ -382,7 +382,7 @@ def test_copies_are_edited_too(network, condition):
 
 
 def test_a_file_of_weights_is_refused(network, tmp_path):
-    X, _y, corner = draw(120, 0)
+    X, _, corner = draw(120, 0)
     model = PClArC(FrozenEstimator(network)).fit(X, artifact=corner)
     with pytest.raises(ValueError, match=r"edited by a hook.*export"):
         model.estimator_.save(tmp_path / "model.zip")
@@ -391,7 +391,7 @@ def test_a_file_of_weights_is_refused(network, tmp_path):
 
 
 def test_edits_of_several_artifacts_add_up(network):
-    X, _y, corner = draw(160, 0)
+    X, _, corner = draw(160, 0)
     other = np.arange(160) // 2 % 2
     first = PClArC(FrozenEstimator(network), "features.1").fit(X, artifact=corner)
     second = PClArC(FrozenEstimator(first), "last", condition=lambda pooled: pooled[:, 0] > 0).fit(X, artifact=other)
@@ -403,7 +403,7 @@ def test_edits_of_several_artifacts_add_up(network):
 
 
 def test_explanations_see_the_edit(network):
-    X, _y, corner = draw(60, 0)
+    X, _, corner = draw(60, 0)
     model = PClArC(FrozenEstimator(network), "features.1", pool="mean").fit(X, artifact=corner)
     assert not np.allclose(grad_cam(model, X[:4]), grad_cam(network, X[:4]))
 
@@ -476,7 +476,7 @@ def check_export(model, X, folded):
     ],
 )
 def test_export_folds_where_it_can(layer, pool, folded):
-    X, _y, corner = draw(80, 0)
+    X, _, corner = draw(80, 0)
     subject = fitted(module=seeded(Averages), n=80)
     model = PClArC(FrozenEstimator(subject), layer, pool=pool).fit(X, artifact=corner)
     exported = check_export(model, X, folded)
@@ -485,14 +485,14 @@ def test_export_folds_where_it_can(layer, pool, folded):
 
 
 def test_export_of_the_reactive_form(network):
-    X, _y, corner = draw(120, 0)
+    X, _, corner = draw(120, 0)
     for layer in ("last", "features.1"):
         model = PClArC(FrozenEstimator(network), layer, condition="concept", random_state=0).fit(X, artifact=corner)
         check_export(model, X, folded=False)
 
 
 def test_export_gives_a_head_without_bias_one():
-    X, _y, corner = draw(80, 0)
+    X, _, corner = draw(80, 0)
     module = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 6), nn.ReLU(), nn.Linear(6, 2, bias=False)))
     model = PClArC(FrozenEstimator(fitted(module=module, n=80))).fit(X, artifact=corner)
     assert check_export(model, X, folded=True)[-1].bias is not None
@@ -500,7 +500,7 @@ def test_export_gives_a_head_without_bias_one():
 
 
 def test_export_in_float32_is_rounded_once():
-    X, _y, corner = draw(120, 0)
+    X, _, corner = draw(120, 0)
     model = PClArC(FrozenEstimator(fitted("float32"))).fit(X, artifact=corner)
     exported = model.export()
     assert {part.dtype for part in exported.parameters()} == {torch.float32}
@@ -545,7 +545,7 @@ class ReadsWeights(Skips):
 
 
 def test_export_sees_what_else_a_layer_is_used_for():
-    X, _y, corner = draw(80, 0)
+    X, _, corner = draw(80, 0)
     model = PClArC(FrozenEstimator(fitted(module=seeded(Skips), n=80)), "embed").fit(X, artifact=corner)
     check_export(model, X, folded=False)
     model = PClArC(FrozenEstimator(fitted(module=seeded(ReadsWeights), n=80)), "embed", condition="concept")

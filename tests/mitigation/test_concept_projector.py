@@ -90,7 +90,7 @@ def test_the_diagnosis_is_never_taken_for_the_artifact():
 
 
 def test_unknown_rows_and_fitted_concepts():
-    X, _y, artifact = draw()
+    X, _, artifact = draw()
     unknown = np.where(np.arange(300) < 200, artifact, -1)
     model = ConceptProjector().fit(X, artifact=unknown)
     np.testing.assert_allclose(model.directions_, ConceptVector().fit(X[:200], artifact[:200]).coef_, atol=1e-12)
@@ -113,7 +113,7 @@ def test_labels_are_routed_in_cross_validation():
 
 
 def test_names_of_columns_stay():
-    X, _y, _artifact = draw()
+    X, _, _artifact = draw()
     table = pd.DataFrame(X, columns=list("abcde"))
     model = ConceptProjector(artifact=lambda rows: rows["b"] > 1).set_output(transform="pandas").fit(table)
     assert model.transform(table).columns.tolist() == list("abcde")
