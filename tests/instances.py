@@ -11,12 +11,14 @@ from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.latent import ConceptLocalizer, ConceptSubspace, ConceptVector, LayerFeatures
 from sklearn_shortcuts.mitigation import (
     BAMHardSampleMiner,
+    ConceptProjector,
     ExplanationRegularizedClassifier,
     GroupDROClassifier,
     HardSampleSelector,
     JTTClassifier,
     LastLayerRetraining,
     LfFClassifier,
+    PClArC,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
 from sklearn_shortcuts.preprocessing import (
@@ -77,6 +79,17 @@ class RowParity:
 
     def __repr__(self):
         return "RowParity()"
+
+
+class OddRows(RowParity):
+    """Artifact by content and apart from the class: the rows of odd parity, or every third one if all are alike."""
+
+    def __call__(self, X):
+        odd = super().__call__(X)
+        return odd if np.ptp(odd) > 0 else np.arange(len(odd)) % 3 == 0
+
+    def __repr__(self):
+        return "OddRows()"
 
 
 class SmallLogits(Penalty):
@@ -189,6 +202,29 @@ def instances():
         "ConceptVector": [
             ConceptVector(kind, tol=1e-12, random_state=0)
             for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron", "nmf")
+        ],
+        "ConceptProjector": [
+            ConceptProjector(artifact=OddRows()),
+            ConceptProjector(
+                condition="concept",
+                false_positive_rate=0.5,
+                calibration=2,
+                level="zero",
+                artifact=OddRows(),
+                random_state=0,
+            ),
+        ],
+        "PClArC": [
+            PClArC(
+                NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0),
+                concept=ConceptVector("neuron"),  # other directions of so few channels take the classes along
+                artifact=OddRows(),
+                **options,
+            )
+            for options in (
+                {},
+                {"condition": "concept", "false_positive_rate": 0.5, "calibration": 2, "random_state": 0},
+            )
         ],
         "ImageLoader": [ImageLoader()],
         "AcquisitionFeatures": [AcquisitionFeatures()],

@@ -1,5 +1,7 @@
 """Train or edit the network so that it stops using a shortcut."""
 
+from ._concept_projection import PClArC
+from ._concept_projector import ConceptProjector
 from ._contextual_decomposition_penalty import ContextualDecompositionPenalty
 from ._counterexamples import CounterexampleAugmentation
 from ._distance_penalty import DistancePenalty
@@ -20,6 +22,7 @@ from ._suggest_exemplars import suggest_exemplars
 
 __all__ = [
     "BAMHardSampleMiner",
+    "ConceptProjector",
     "ContextualDecompositionPenalty",
     "CounterexampleAugmentation",
     "DistancePenalty",
@@ -34,6 +37,7 @@ __all__ = [
     "JTTClassifier",
     "LastLayerRetraining",
     "LfFClassifier",
+    "PClArC",
     "label_quality",
     "suggest_exemplars",
 ]

@@ -36,8 +36,8 @@ class TrainingRows:
         Shape of one of them.
     y : array-like
         Labels as they were given.
-    labels : ndarray of shape (n,) or (n, n_labels)
-        Labels, checked.
+    labels : ndarray of shape (n,), (n, n_labels), or None
+        Labels, checked; None if there are none and they are not needed.
     encoding : TargetEncoding
         Classes.
     weights : Weights
@@ -73,9 +73,12 @@ class NetworkMetaEstimator(DelegatedPredictionMixin, MetaEstimatorMixin, Classif
     ----------
     _goes_on : bool
         Class attribute: whether a fitted estimator in a FrozenEstimator can be taken as it is.
+    _needs_labels : bool
+        Class attribute: whether that needs labels.
     """
 
     _goes_on = False
+    _needs_labels = True
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimator_")  # a fit that failed may leave other attributes
@@ -115,8 +118,10 @@ class NetworkMetaEstimator(DelegatedPredictionMixin, MetaEstimatorMixin, Classif
         recorder = self if before is None else clone(classifier)
         bunch = as_bunch(recorder, classifier, X)
         y = given_or_field(bunch, "target", y)
-        labels, names = check_target(y, type(self).__name__)
-        check_consistent_length(bunch.images, labels)
+        labels, names = None, None
+        if y is not None or self._needs_labels or not fitted:
+            labels, names = check_target(y, type(self).__name__)
+            check_consistent_length(bunch.images, labels)
         weights = check_weights(given_or_field(bunch, "sample_weight", sample_weight), bunch)
         groups = given_or_field(bunch, "groups", groups)
         encoding = classifier._encoding if fitted else TargetEncoding.learn(labels[weights.used], names)

@@ -73,12 +73,31 @@ class LayerHook:
         return module.get_submodule(resolve_layer(module, layer)).register_forward_hook(self._after)
 
     def _before(self, layer, inputs):
-        return self._apply(layer, inputs)
+        return self.change(layer, inputs)
 
     def _after(self, layer, inputs, outputs):
-        return self._apply(layer, outputs)
+        return self.change(layer, outputs)
 
-    def _apply(self, layer, outputs):
+    def change(self, layer, outputs):
+        """Apply the function to what a layer gives or takes.
+
+        Parameters
+        ----------
+        layer : torch.nn.Module
+            Layer.
+        outputs : Tensor, or tuple or list with one first
+            Its output, or its inputs.
+
+        Returns
+        -------
+        Tensor, tuple, list or None
+            The same with what the function gives; None to leave it.
+
+        Raises
+        ------
+        ValueError
+            If there is no tensor with channels for each image.
+        """
         if self.thread is not None and threading.get_ident() != self.thread:
             return None
         several = isinstance(outputs, (tuple, list)) and len(outputs) > 0
@@ -98,3 +117,12 @@ class LayerHook:
             return changed
         changed = (changed, *outputs[1:])
         return type(outputs)(*changed) if hasattr(outputs, "_fields") else type(outputs)(changed)
+
+
+def is_edited(module):
+    """Tell whether a network has a LayerHook for all threads, which changes it for good."""
+    hooks = [
+        hook for part in module.modules() for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
+    ]
+    owners = [getattr(hook, "__self__", None) for hook in hooks]
+    return any(isinstance(owner, LayerHook) and owner.thread is None for owner in owners)

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
+from ._layer_hook import is_edited
 from ._runtime import own_random_state, parameter_dtype, resolve_device
 from ._targets import TargetEncoding
 from ._training import build_module, build_net
@@ -45,8 +46,15 @@ class PersistenceMixin:
         ------
         sklearn.exceptions.NotFittedError
             If the classifier is not fitted.
+        ValueError
+            If hooks change what the layers of the network put out, which the file could not hold.
         """
         check_is_fitted(self)
+        if is_edited(self.net_.module_):
+            raise ValueError(
+                "the activations of this network are edited by a hook, which a file of weights cannot hold: pickle the "
+                "classifier, or save the weights of what export() of the estimator that edited it gives"
+            )
         content = {
             "format": _FORMAT,
             "class": type(self).__name__,

@@ -98,6 +98,6 @@ def test_passes_of_other_threads_are_left_alone():
 
 def test_layers_without_a_tensor_are_named():
     network = nn.LSTM(4, 3)
-    LayerHook(Add(1.0), 3)._apply(network, (torch.zeros(2, 3, 4), None))
+    LayerHook(Add(1.0), 3).change(network, (torch.zeros(2, 3, 4), None))
     with pytest.raises(ValueError, match="LSTM gives no tensor with channels for each image; name a layer within it"):
-        LayerHook(Add(1.0), 3)._apply(network, {"output": 1})
+        LayerHook(Add(1.0), 3).change(network, {"output": 1})
