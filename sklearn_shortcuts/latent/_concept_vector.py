@@ -67,6 +67,10 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         minus the middle of the two means.
     mean_clean_, mean_artifact_ : float
         Mean projection on ``coef_`` of the training rows without and with the concept.
+    components_ : ndarray of shape (1, n_features)
+        ``coef_``; with the next two, what :class:`ConceptSubspace` calls its basis and the levels along it.
+    clean_levels_, artifact_levels_ : ndarray of shape (1,)
+        ``mean_clean_`` and ``mean_artifact_``.
     slope_ : float
         Turns ``decision_function`` into log-odds: the length of ``raw_coef_`` for "logistic", for other kinds that of
         two normal distributions with equal variance along the vector.
@@ -388,6 +392,18 @@ class ConceptVector(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         if length == 0:
             raise ValueError("X_with and X_without have the same mean, so that there is no direction to compare with")
         return float(self.coef_[0] @ difference / length)
+
+    @property
+    def components_(self):
+        return self.coef_
+
+    @property
+    def clean_levels_(self):
+        return np.array([self.mean_clean_])
+
+    @property
+    def artifact_levels_(self):
+        return np.array([self.mean_artifact_])
 
     @property
     def _n_features_out(self):

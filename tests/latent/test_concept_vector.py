@@ -68,6 +68,15 @@ def test_means_along_the_vector(kind):
     np.testing.assert_allclose(vector.decision_function(X), projected + vector.intercept_[0], rtol=1e-12)
 
 
+def test_a_vector_is_a_subspace_of_one_direction():
+    X, y = study()
+    vector = ConceptVector("logistic").fit(X, y)
+    np.testing.assert_array_equal(vector.components_, vector.coef_)
+    assert vector.clean_levels_.tolist() == [vector.mean_clean_]
+    assert vector.artifact_levels_.tolist() == [vector.mean_artifact_]
+    assert not hasattr(ConceptVector(), "components_")
+
+
 def test_projecting_the_concept_out_leaves_the_clean_mean():
     X, y = study()
     vector = ConceptVector().fit(X, y)
