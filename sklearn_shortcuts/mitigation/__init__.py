@@ -1,5 +1,6 @@
 """Train or edit the network so that it stops using a shortcut."""
 
+from ._concept_correction import RRClArCClassifier
 from ._contextual_decomposition_penalty import ContextualDecompositionPenalty
 from ._counterexamples import CounterexampleAugmentation
 from ._distance_penalty import DistancePenalty
@@ -34,6 +35,7 @@ __all__ = [
     "JTTClassifier",
     "LastLayerRetraining",
     "LfFClassifier",
+    "RRClArCClassifier",
     "label_quality",
     "suggest_exemplars",
 ]
