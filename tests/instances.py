@@ -2,6 +2,8 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -10,13 +12,16 @@ from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.latent import ConceptVector, LayerFeatures
 from sklearn_shortcuts.mitigation import (
+    AClArCClassifier,
     BAMHardSampleMiner,
+    ConceptRegularizedLogisticRegression,
     ExplanationRegularizedClassifier,
     GroupDROClassifier,
     HardSampleSelector,
     JTTClassifier,
     LastLayerRetraining,
     LfFClassifier,
+    RRClArCClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
 from sklearn_shortcuts.preprocessing import (
@@ -89,9 +94,17 @@ class SmallLogits(Penalty):
         return batch["logits"].square().sum(1)
 
 
+def learned_concept():
+    """A concept of four channels: the data of scikit-learn's checks have no artifact to learn one from."""
+    rng = np.random.default_rng(0)
+    artifact = np.arange(20) % 2
+    return FrozenEstimator(ConceptVector().fit(rng.normal(size=(20, 4)) + artifact[:, None], artifact))
+
+
 def instances():
     """Instances to check, by class name."""
     small = SmallCNN(width=4, depth=1)
+    one_cell = SmallCNN(width=4, depth=1, grid=1)
     return {
         "NeuralImageClassifier": [
             NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, batch_size=64, random_state=0),
@@ -180,6 +193,25 @@ def instances():
             LfFClassifier(
                 NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0), q=0.1
             )
+        ],
+        "RRClArCClassifier": [
+            RRClArCClassifier(
+                NeuralImageClassifier(one_cell, precision="float64", max_epochs=25, lr=0.03, random_state=0),
+                concept=learned_concept(),
+                lambda_=0.1,
+                refine_epochs=4,
+            )
+        ],
+        "AClArCClassifier": [
+            AClArCClassifier(
+                NeuralImageClassifier(one_cell, precision="float64", max_epochs=25, lr=0.03, random_state=0),
+                concept=learned_concept(),
+                refine_epochs=4,
+            )
+        ],
+        "ConceptRegularizedLogisticRegression": [
+            ConceptRegularizedLogisticRegression(method, concept=PCA(1), lambda_=0.1, tol=1e-12)
+            for method in ("rr_clarc", "a_clarc")
         ],
         "ConceptVector": [
             ConceptVector(kind, tol=1e-12) for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron")

@@ -1,6 +1,8 @@
 """Train or edit the network so that it stops using a shortcut."""
 
+from ._augmentive_correction import AClArCClassifier
 from ._concept_correction import RRClArCClassifier
+from ._concept_logistic import ConceptRegularizedLogisticRegression
 from ._contextual_decomposition_penalty import ContextualDecompositionPenalty
 from ._counterexamples import CounterexampleAugmentation
 from ._distance_penalty import DistancePenalty
@@ -20,7 +22,9 @@ from ._selector import HardSampleSelector
 from ._suggest_exemplars import suggest_exemplars
 
 __all__ = [
+    "AClArCClassifier",
     "BAMHardSampleMiner",
+    "ConceptRegularizedLogisticRegression",
     "ContextualDecompositionPenalty",
     "CounterexampleAugmentation",
     "DistancePenalty",

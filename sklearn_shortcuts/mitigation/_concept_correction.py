@@ -114,6 +114,20 @@ class RRClArCClassifier(ConceptRefinement):
     Space", AAAI (2024).
     F. Pahde et al., "Ensuring Medical AI Safety: Interpretability-Driven Detection and Mitigation of Spurious Model
     Behavior and Associated Data", Machine Learning 114 (2025).
+
+    Examples
+    --------
+    >>> from sklearn_shortcuts import NeuralImageClassifier, make_chest_phantoms
+    >>> from sklearn_shortcuts.mitigation import RRClArCClassifier
+    >>> from sklearn_shortcuts.neural import SmallCNN
+    >>> X = make_chest_phantoms(64, size=32, shortcut="marker", random_state=0)
+    >>> network = NeuralImageClassifier(SmallCNN(width=4), max_epochs=2, random_state=0)
+    >>> model = RRClArCClassifier(network, refine_epochs=3).fit(X)
+    >>> model.history_["phase"].tolist()
+    ['unrefined', 'unrefined', 'refined', 'refined', 'refined']
+    >>> penalties = model.history_["train_penalty"]
+    >>> bool(penalties[2] > penalties[4])
+    True
     """
 
     _parameter_constraints: dict = {

@@ -151,3 +151,45 @@ def directions(concept, n_features):
         return found
     _, sizes, rows = np.linalg.svd(found, full_matrices=False)
     return rows[sizes > 1e-10 * sizes[0]]
+
+
+def artifact_levels(concept, basis, project, artifact, used):
+    """Give the mean projections of rows with the artifact.
+
+    Parameters
+    ----------
+    concept : estimator
+        Fitted; its ``artifact_levels_`` are taken if it has them for the same directions.
+    basis : ndarray of shape (n_directions, n_features)
+        Orthonormal directions.
+    project : callable
+        Gives the projections of rows on them, shape (n, n_directions).
+    artifact : ndarray of shape (n,) or (n, n_artifacts), or None
+        Checked labels.
+    used : ndarray of int
+        Rows with a positive weight.
+
+    Returns
+    -------
+    ndarray of shape (n_directions,)
+        Means.
+
+    Raises
+    ------
+    ValueError
+        If nothing tells them.
+    """
+    levels = getattr(concept, "artifact_levels_", None)
+    own = getattr(concept, "components_", None)
+    if levels is not None and own is not None and np.shape(own) == basis.shape and np.allclose(own, basis):
+        return np.asarray(levels, dtype=np.float64)
+    if artifact is None:
+        raise ValueError(
+            f"level='artifact': {type(concept).__name__} does not know at which level rows with the artifact are: give "
+            f"fit(..., artifact=...), or choose level='random'"
+        )
+    degrees = artifact[used].reshape(len(used), -1).max(axis=1)
+    rows = used[degrees > 0]
+    if len(rows) == 0:
+        raise ValueError("level='artifact': no row has the artifact")
+    return np.average(project(rows), axis=0, weights=degrees[degrees > 0])

@@ -57,9 +57,19 @@ class LayerWatcher:
 
     @contextlib.contextmanager
     def watch(self, module):
-        """Keep the statistics of batch normalization as they are."""
-        with still_statistics(module):
-            yield
+        """Keep the statistics of batch normalization as they are, with the hooks of :meth:`watched` in place."""
+        handles = []
+        try:
+            handles += self.watched(module)
+            with still_statistics(module):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def watched(self, module):
+        """Handles of hooks for the time of a forward pass."""
+        return []
 
     def __call__(self, module, batch):
         """Values per row."""
