@@ -2,8 +2,6 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.decomposition import PCA
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -74,6 +72,16 @@ class Flatten(TransformerMixin, BaseEstimator):
         return True
 
 
+class LeastVariance(BaseEstimator):
+    """A concept that needs no labels, which the data of scikit-learn's checks do not have: the narrowest direction."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        X = np.asarray(X, dtype=np.float64)
+        covariance = np.cov(X.T, aweights=np.ones(len(X)) if sample_weight is None else sample_weight, ddof=0)
+        self.components_ = np.linalg.eigh(np.atleast_2d(covariance))[1][:, :1].T
+        return self
+
+
 class RowParity:
     """Two kinds of rows, told by a digit of their first value."""
 
@@ -94,17 +102,9 @@ class SmallLogits(Penalty):
         return batch["logits"].square().sum(1)
 
 
-def learned_concept():
-    """A concept of four channels: the data of scikit-learn's checks have no artifact to learn one from."""
-    rng = np.random.default_rng(0)
-    artifact = np.arange(20) % 2
-    return FrozenEstimator(ConceptVector().fit(rng.normal(size=(20, 4)) + artifact[:, None], artifact))
-
-
 def instances():
     """Instances to check, by class name."""
     small = SmallCNN(width=4, depth=1)
-    one_cell = SmallCNN(width=4, depth=1, grid=1)
     return {
         "NeuralImageClassifier": [
             NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, batch_size=64, random_state=0),
@@ -196,21 +196,22 @@ def instances():
         ],
         "RRClArCClassifier": [
             RRClArCClassifier(
-                NeuralImageClassifier(one_cell, precision="float64", max_epochs=25, lr=0.03, random_state=0),
-                concept=learned_concept(),
+                NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0),
+                concept=LeastVariance(),
                 lambda_=0.1,
                 refine_epochs=4,
             )
         ],
         "AClArCClassifier": [
             AClArCClassifier(
-                NeuralImageClassifier(one_cell, precision="float64", max_epochs=25, lr=0.03, random_state=0),
-                concept=learned_concept(),
+                NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0),
+                concept=LeastVariance(),
+                level="random",
                 refine_epochs=4,
             )
         ],
         "ConceptRegularizedLogisticRegression": [
-            ConceptRegularizedLogisticRegression(method, concept=PCA(1), lambda_=0.1, tol=1e-12)
+            ConceptRegularizedLogisticRegression(method, concept=LeastVariance(), lambda_=0.1, tol=1e-12)
             for method in ("rr_clarc", "a_clarc")
         ],
         "ConceptVector": [

@@ -77,9 +77,9 @@ class AClArCClassifier(ConceptRefinement):
 
     Notes
     -----
-    With the concept's unit vector ``v``, a row's activations ``a`` become ``a + (level - s) v`` at every position, where
-    ``s`` is the projection of the pooled activations on ``v``; of several directions, along each. Statistics of batch
-    normalization stay as they were: those of moved activations would be wrong at prediction.
+    With the concept's unit vector ``v``, a row's activations ``a`` become ``a + (level - s) v`` at every position,
+    where ``s`` is the projection of the pooled activations on ``v``; of several directions, along each. Statistics of
+    batch normalization stay as they were: those of moved activations would be wrong at prediction.
 
     References
     ----------

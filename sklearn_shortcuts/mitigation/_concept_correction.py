@@ -72,7 +72,7 @@ class RRClArCClassifier(ConceptRefinement):
         The fitted concept.
     strength_ : float
         What the penalty was multiplied by: with ``normalize="relative"`` ``lambda_`` over its value before the first
-        step.
+        step; NaN if training was interrupted before that.
     history_ : DataFrame
         One row per epoch: ``epoch``, ``phase`` ("unrefined" or "refined"), ``train_loss``, ``train_criterion``,
         ``train_penalty`` (weighted), ``strength`` and ``seconds``.
@@ -216,7 +216,7 @@ class RRClArCClassifier(ConceptRefinement):
             If the loss becomes infinite or NaN.
         """
         term = self._refine(X, y, artifact, sample_weight, groups)
-        self.strength_ = float(term.strength)
+        self.strength_ = float("nan") if term.strength is None else float(term.strength)
         return self
 
     # -- inside ----------------------------------------------------------------------------------------------------

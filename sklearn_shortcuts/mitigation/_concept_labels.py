@@ -90,6 +90,7 @@ def fit_concept(concept, features, artifact, *, y, sample_weight):
     if is_fitted(concept):
         return concept.estimator if isinstance(concept, FrozenEstimator) else concept
     concept = clone(concept)
+    weighted = sample_weight is not None and has_fit_parameter(concept, "sample_weight")
     used = np.arange(len(y)) if sample_weight is None else np.flatnonzero(sample_weight > 0)
     if artifact is None:
         tags = get_tags(concept)
@@ -98,14 +99,14 @@ def fit_concept(concept, features, artifact, *, y, sample_weight):
                 f"artifact: {type(concept).__name__} needs to know which rows have the artifact: give "
                 f"fit(..., artifact=...) or an ImageBunch with the field, or a concept that is already fitted"
             )
-        return concept.fit(features(used))
+        return concept.fit(features(used), **({"sample_weight": sample_weight[used]} if weighted else {}))
     used = used[(artifact[used].reshape(len(used), -1) >= 0).all(axis=1)]
     if len(used) == 0:
         raise ValueError("artifact: it is unknown for all rows, so that no concept can be fitted to it")
     options = {}
     if getattr(concept, "scope", None) is not None:
         options["target"] = y[used]
-    if sample_weight is not None and has_fit_parameter(concept, "sample_weight"):
+    if weighted:
         options["sample_weight"] = sample_weight[used]
     labels = artifact[used]
     # Soft labels are floats; classes need not be.

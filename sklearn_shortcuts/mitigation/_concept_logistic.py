@@ -186,7 +186,9 @@ class ConceptRegularizedLogisticRegression(LinearClassifierMixin, BaseEstimator)
             )
         projected = rows @ basis.T
         if self.method == "rr_clarc":
-            spread = np.average(np.square(projected - np.average(projected, axis=0, weights=weight)), axis=0, weights=weight)
+            spread = np.average(
+                np.square(projected - np.average(projected, axis=0, weights=weight)), axis=0, weights=weight
+            )
             shrunk = 1 / np.sqrt(1 + 2 * self.lambda_ * self.C * weight.sum() * spread)
             rows = rows + (projected * (shrunk - 1)) @ basis
         else:

@@ -1,6 +1,8 @@
 """Penalty on how much the outputs change along a concept's directions in a layer."""
 
 import contextlib
+import functools
+import warnings
 
 import numpy as np
 import torch
@@ -76,6 +78,7 @@ class DirectionalDerivatives(LayerWatcher):
 
     def __init__(self, spec, kind):
         super().__init__(spec)
+        _load_forward_mode()
         self.kind = kind
         self.forward_mode = True
         self.directions = torch.from_numpy(spec.directions)
@@ -129,7 +132,7 @@ class DirectionalDerivatives(LayerWatcher):
     def _with_leaf(self, module):
         def start(values):
             self._seen = values if values.requires_grad else values.detach().requires_grad_()
-            return self._seen
+            return self._seen.clone()  # which the next layer may overwrite
 
         self._seen = None
         with fast_second_derivatives():
@@ -239,6 +242,15 @@ def output_factors(target, kind, batch):
     probabilities = torch.softmax(batch["logits"], 1)
     ratios = probabilities / (probabilities + _LOG_FLOOR) / logits.shape[1]
     return ratios - probabilities * ratios.sum(1, keepdim=True)
+
+
+@functools.cache
+def _load_forward_mode():
+    """Have torch load what it needs for forward-mode differentiation, by means that it warns of itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        with forward_ad.dual_level():
+            forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
 
 
 class RelativeStrength(Callback):
