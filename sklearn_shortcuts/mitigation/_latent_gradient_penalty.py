@@ -10,6 +10,7 @@ from skorch.callbacks import Callback
 from torch.autograd import forward_ad
 from torch.nn.functional import cosine_similarity
 
+from ..neural._plain_normalization import plain_normalization
 from ..neural._runtime import own_random_state
 from ..neural._second_derivatives import fast_second_derivatives
 from ..neural._structure import main_output
@@ -123,6 +124,7 @@ class DirectionalDerivatives(LayerWatcher):
 
         self._seen = None
         with contextlib.ExitStack() as stack:
+            stack.enter_context(plain_normalization())
             stack.enter_context(forward_ad.dual_level())
             stack.callback(self.hook(start).attach(module, self.spec.layer).remove)
             stack.callback(module.register_forward_hook(stop).remove)
@@ -135,7 +137,7 @@ class DirectionalDerivatives(LayerWatcher):
             return self._seen.clone()  # which the next layer may overwrite
 
         self._seen = None
-        with fast_second_derivatives():
+        with fast_second_derivatives(), plain_normalization():
             handle = self.hook(start).attach(module, self.spec.layer)
             try:
                 yield

@@ -172,9 +172,9 @@ def test_outputs_of_labels(target, n_labels):
 
 
 @pytest.mark.parametrize("forward_mode", [True, False])
-@pytest.mark.parametrize("target", ["all", "log_prob"])
-def test_gradient_of_the_weights(target, forward_mode):
-    network, batch = image_network(), batch_of(3, 1, 12, 12)
+@pytest.mark.parametrize(("target", "norm"), [("all", "batch"), ("all", "group"), ("log_prob", "batch")])
+def test_gradient_of_the_weights(target, norm, forward_mode):
+    network, batch = image_network(norm), batch_of(3, 1, 12, 12)
     options = {"forward_mode": forward_mode, "target": target}
     basis = directions(4)
     weights = [network[6].weight, network[3].weight, network[12].weight]
@@ -192,6 +192,9 @@ def test_gradient_of_the_weights(target, forward_mode):
 
 def test_signals():
     network = ECGResNet(width=4).build((2, 64), 3).double()
+    for part in network.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
     layer = [name for name, part in network.named_modules() if isinstance(part, nn.Conv1d)][1]
     batch = batch_of(3, 2, 64)
     _, jacobian = jacobians(network, layer, batch["X"])
