@@ -2,7 +2,6 @@
 
 import copy
 
-
 from ..latent import ConceptVector, LayerFeatures
 from ..neural._layer_names import resolve_layer
 from ..neural._structure import find_head

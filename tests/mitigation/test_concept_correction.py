@@ -105,7 +105,8 @@ def test_concepts_that_are_given():
 
 
 @pytest.mark.parametrize(
-    ("artifact", "message"), [(None, "artifact: ConceptVector needs"), ([2] * 48, "row 0 has 2"), ([1] * 3, "one label")]
+    ("artifact", "message"),
+    [(None, "artifact: ConceptVector needs"), ([2] * 48, "row 0 has 2"), ([1] * 3, "one label")],
 )
 def test_wrong_labels(artifact, message):
     network, bunch = trained()

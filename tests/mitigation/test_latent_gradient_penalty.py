@@ -140,7 +140,9 @@ def test_published_variants(target, aggregation, norm, cosine):
     basis = directions(jacobian.shape[2], 2)
     gradients = jacobian
     if target != "all":
-        gradients = np.einsum("nk,nkcs->ncs", factors(target, logits, batch["y"].numpy(), "multiclass"), jacobian)[:, None]
+        gradients = np.einsum("nk,nkcs->ncs", factors(target, logits, batch["y"].numpy(), "multiclass"), jacobian)[
+            :, None
+        ]
     gradients = gradients.mean(3, keepdims=True) if aggregation == "mean" else gradients
     along = np.einsum("nkcs,dc->nkds", gradients, basis)
     if cosine:
