@@ -252,9 +252,7 @@ def expected_failures(estimator):
             "check_fit2d_1feature": "its data have three rows of a class, of which two folds need four",
         }
     if isinstance(estimator, ConceptRegularizedLogisticRegression) and estimator.method == "a_clarc":
-        return {
-            "check_classifiers_train": "its rows have two features, and one direction of the two is taken from them"
-        }
+        return {"check_classifiers_train": "its rows have two features, one direction of which is taken away"}
     if isinstance(estimator, LastLayerRetraining):
         return {
             "check_sample_weight_equivalence_on_dense_data": (

@@ -88,7 +88,8 @@ def test_squared_derivatives_of_all_outputs(layer, forward_mode):
     wanted = np.square(along).sum((1, 2))
     values = penalties(network, layer, batch, basis, forward_mode=forward_mode)
     np.testing.assert_allclose(values.detach(), wanted, rtol=1e-9)
-    assert not network[0]._forward_hooks and not network._forward_hooks
+    assert not network[0]._forward_hooks
+    assert not network._forward_hooks
 
 
 @pytest.mark.parametrize("layer", ["1", "last"])
@@ -225,7 +226,8 @@ def test_rows_are_independent_in_training():
     half = {name: value[:3] for name, value in batch.items()}
     torch.testing.assert_close(penalties(network, "features.0", half, basis).detach(), values[:3])
     norm = network.get_submodule("features.1.1")
-    assert norm.training and norm.num_batches_tracked == 0
+    assert norm.training
+    assert norm.num_batches_tracked == 0
 
 
 def test_layer_without_part_in_the_outputs():
