@@ -161,7 +161,6 @@ def test_it_works_on_a_planted_mark():
             with_mark, without = model.predict(attacked), model.predict(clean)
             scores[name] = np.mean(without == y), np.mean(with_mark == y), np.mean(with_mark != without)
         closed.append(scores)
-    print(closed)
     for scores in closed:
         assert scores[1.0][2] < min(scores["before"][2], scores[0.0][2])
         assert scores[1.0][1] > scores[0.0][1]

@@ -61,12 +61,10 @@ def test_minimum_of_the_objective():
 
 def test_scale_of_the_features_does_not_matter():
     X, y, artifact, _ = draw()
-    probabilities = [
-        ConceptRegularizedLogisticRegression(C=1e9 / scale**2, tol=1e-12)
-        .fit(scale * X, y, artifact)
-        .predict_proba(scale * X)
-        for scale in (1.0, 10.0)
-    ]
+    probabilities = []
+    for scale in (1.0, 10.0):
+        model = ConceptRegularizedLogisticRegression(C=1.0 / scale**2, tol=1e-12).fit(scale * X, y, artifact)
+        probabilities.append(model.predict_proba(scale * X))
     np.testing.assert_allclose(*probabilities, atol=1e-3)
 
 

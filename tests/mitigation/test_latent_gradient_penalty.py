@@ -114,7 +114,7 @@ def test_linear_layer_behind_a_mean_over_positions():
     np.testing.assert_allclose(values.detach(), np.full(4, wanted), rtol=1e-12)
 
 
-def factors(target, logits, y, kind):
+def factors(target, logits, y):
     if target == "true":
         return np.eye(3)[y]
     if target == "max":
@@ -141,9 +141,8 @@ def test_published_variants(target, aggregation, norm, cosine):
     basis = directions(jacobian.shape[2], 2)
     gradients = jacobian
     if target != "all":
-        gradients = np.einsum("nk,nkcs->ncs", factors(target, logits, batch["y"].numpy(), "multiclass"), jacobian)[
-            :, None
-        ]
+        scale = factors(target, logits, batch["y"].numpy())
+        gradients = np.einsum("nk,nkcs->ncs", scale, jacobian)[:, None]
     gradients = gradients.mean(3, keepdims=True) if aggregation == "mean" else gradients
     along = np.einsum("nkcs,dc->nkds", gradients, basis)
     if cosine:
