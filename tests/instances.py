@@ -10,8 +10,10 @@ from sklearn_shortcuts.datasets import ArtifactInjector, ArtifactTransplant
 from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.latent import ConceptLocalizer, ConceptSubspace, ConceptVector, LayerFeatures
 from sklearn_shortcuts.mitigation import (
+    AClArCClassifier,
     BAMHardSampleMiner,
     ConceptProjector,
+    ConceptRegularizedLogisticRegression,
     ExplanationRegularizedClassifier,
     GroupDROClassifier,
     HardSampleSelector,
@@ -19,6 +21,7 @@ from sklearn_shortcuts.mitigation import (
     LastLayerRetraining,
     LfFClassifier,
     PClArC,
+    RRClArCClassifier,
 )
 from sklearn_shortcuts.neural import NeuralImageClassifier, Penalty, SmallCNN
 from sklearn_shortcuts.preprocessing import (
@@ -69,6 +72,16 @@ class Flatten(TransformerMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return True
+
+
+class LeastVariance(BaseEstimator):
+    """A concept that needs no labels, which the data of scikit-learn's checks do not have: the narrowest direction."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        X = np.asarray(X, dtype=np.float64)
+        covariance = np.cov(X.T, aweights=np.ones(len(X)) if sample_weight is None else sample_weight, ddof=0)
+        self.components_ = np.linalg.eigh(np.atleast_2d(covariance))[1][:, :1].T
+        return self
 
 
 class RowParity:
@@ -199,6 +212,26 @@ def instances():
             ConceptSubspace("svm", rank=2, tol=1e-12),
             ConceptSubspace("ridge", rank="auto", cv=2),
         ],
+        "RRClArCClassifier": [
+            RRClArCClassifier(
+                NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0),
+                concept=LeastVariance(),
+                lambda_=0.1,
+                refine_epochs=4,
+            )
+        ],
+        "AClArCClassifier": [
+            AClArCClassifier(
+                NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0),
+                concept=LeastVariance(),
+                level="random",
+                refine_epochs=4,
+            )
+        ],
+        "ConceptRegularizedLogisticRegression": [
+            ConceptRegularizedLogisticRegression(method, concept=LeastVariance(), lambda_=0.1, tol=1e-12)
+            for method in ("rr_clarc", "a_clarc")
+        ],
         "ConceptVector": [
             ConceptVector(kind, tol=1e-12, random_state=0)
             for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron", "nmf")
@@ -274,6 +307,8 @@ def expected_failures(estimator):
             ),
             "check_decision_proba_consistency": "its data are negative whatever the tags say",
         }
+    if isinstance(estimator, ConceptRegularizedLogisticRegression) and estimator.method == "a_clarc":
+        return {"check_classifiers_train": "its rows have two features, one direction of which is taken away"}
     if isinstance(estimator, LastLayerRetraining):
         return {
             "check_sample_weight_equivalence_on_dense_data": (

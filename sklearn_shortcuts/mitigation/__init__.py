@@ -2,6 +2,9 @@
 
 from ._concept_projection import PClArC
 from ._concept_projector import ConceptProjector
+from ._augmentive_correction import AClArCClassifier
+from ._concept_correction import RRClArCClassifier
+from ._concept_logistic import ConceptRegularizedLogisticRegression
 from ._contextual_decomposition_penalty import ContextualDecompositionPenalty
 from ._counterexamples import CounterexampleAugmentation
 from ._distance_penalty import DistancePenalty
@@ -21,8 +24,10 @@ from ._selector import HardSampleSelector
 from ._suggest_exemplars import suggest_exemplars
 
 __all__ = [
+    "AClArCClassifier",
     "BAMHardSampleMiner",
     "ConceptProjector",
+    "ConceptRegularizedLogisticRegression",
     "ContextualDecompositionPenalty",
     "CounterexampleAugmentation",
     "DistancePenalty",
@@ -38,6 +43,7 @@ __all__ = [
     "LastLayerRetraining",
     "LfFClassifier",
     "PClArC",
+    "RRClArCClassifier",
     "label_quality",
     "suggest_exemplars",
 ]

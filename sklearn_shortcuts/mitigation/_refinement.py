@@ -33,7 +33,7 @@ def training_weights(weights, class_weight, encoding, y):
     return fields.get("sample_weight", np.ones(len(y)))
 
 
-def train_with_penalty(model, penalty, rows, *, gradient_clip, epochs, lr):
+def train_with_penalty(model, penalty, rows, *, gradient_clip, epochs, lr, balance=None):
     """Train a classifier with a penalty; afterwards its parameters are those it had before.
 
     Parameters
@@ -50,6 +50,8 @@ def train_with_penalty(model, penalty, rows, *, gradient_clip, epochs, lr):
         Epochs of training on; None takes the classifier's.
     lr : float or None
         Learning rate of training on; None takes the classifier's.
+    balance : skorch.callbacks.Callback, default=None
+        What sets the strength of a penalty that has none; by default :class:`BalanceStrength`.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def train_with_penalty(model, penalty, rows, *, gradient_clip, epochs, lr):
     callbacks = list(model.callbacks or [])
     if gradient_clip is not None:
         callbacks.append(("explanation_gradient_clip", GradientNormClipping(gradient_clip)))
-    callbacks.append(("explanation_strength", BalanceStrength(_RATIO)))
+    callbacks.append(("explanation_strength", BalanceStrength(_RATIO) if balance is None else balance))
     # The held-out loss knows nothing of the shortcut: the best epoch would be the last one without penalty.
     model.set_params(penalty=penalty, callbacks=callbacks, warm_start=refining, early_stopping=False)
     if refining:

@@ -82,7 +82,8 @@ class Regularization(Penalty):
     def build(self, n_samples, n_outputs, kind):
         """Make the callable, see :meth:`Penalty.build`."""
         built = self.penalty.build(n_samples, n_outputs, kind)
-        watches = hasattr(built, "watch") and self.strength != 0
+        always = getattr(self.penalty, "always_watches", False)
+        watches = hasattr(built, "watch") and (self.strength != 0 or always)
         cls = _WatchingTerm if watches else RegularizationTerm
         chance_loss = math.log(n_outputs) if kind == "multiclass" else math.log(2)
         return cls(self, built, chance_loss)
