@@ -29,6 +29,7 @@ from sklearn_shortcuts.preprocessing import (
     ROIMasker,
     SliceSampler,
 )
+from sklearn_shortcuts.review import ConceptAnnotator
 
 
 class FirstHalf:
@@ -184,6 +185,7 @@ def instances():
         "ConceptVector": [
             ConceptVector(kind, tol=1e-12) for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron")
         ],
+        "ConceptAnnotator": [ConceptAnnotator(random_state=0), ConceptAnnotator(LogisticRegression(), strategy="mixed")],
         "ImageLoader": [ImageLoader()],
         "AcquisitionFeatures": [AcquisitionFeatures()],
         "AcquisitionProbe": [
@@ -218,6 +220,8 @@ def expected_failures(estimator):
             "check_fit_score_takes_y": "the second argument of fit is called acquisition, since y is the label",
             "check_fit2d_1feature": "its data have three rows of a class, of which two folds need four",
         }
+    if isinstance(estimator, ConceptAnnotator):
+        return {"check_classifiers_classes": "-1 is no class but means unknown, as in scikit-learn's SelfTrainingClassifier"}
     if isinstance(estimator, LastLayerRetraining):
         return {
             "check_sample_weight_equivalence_on_dense_data": (
