@@ -185,7 +185,10 @@ def instances():
         "ConceptVector": [
             ConceptVector(kind, tol=1e-12) for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron")
         ],
-        "ConceptAnnotator": [ConceptAnnotator(random_state=0), ConceptAnnotator(LogisticRegression(), strategy="mixed")],
+        "ConceptAnnotator": [
+            ConceptAnnotator(random_state=0),
+            ConceptAnnotator(LogisticRegression(), strategy="mixed"),
+        ],
         "ImageLoader": [ImageLoader()],
         "AcquisitionFeatures": [AcquisitionFeatures()],
         "AcquisitionProbe": [
@@ -221,7 +224,9 @@ def expected_failures(estimator):
             "check_fit2d_1feature": "its data have three rows of a class, of which two folds need four",
         }
     if isinstance(estimator, ConceptAnnotator):
-        return {"check_classifiers_classes": "-1 is no class but means unknown, as in scikit-learn's SelfTrainingClassifier"}
+        return {
+            "check_classifiers_classes": "-1 is no class but means unknown, as in scikit-learn's SelfTrainingClassifier"
+        }
     if isinstance(estimator, LastLayerRetraining):
         return {
             "check_sample_weight_equivalence_on_dense_data": (

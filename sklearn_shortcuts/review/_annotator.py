@@ -49,10 +49,10 @@ def _gives_probabilities(annotator):
 class ConceptAnnotator(ClassifierMixin, BaseEstimator):
     """Find the rows of a pool that carry an artifact, from a few confirmed ones and a person's answers.
 
-    :meth:`query` names the rows that are worth a look, :meth:`teach` takes the answers and fits the concept again, until
-    a batch holds hardly any more rows with the artifact. The answers may come from a function (:meth:`run`) or from a
-    sheet that people fill in (:meth:`write_sheet`, :meth:`teach_from_sheet`). Ten rows with the artifact are enough to
-    begin with; none without it is needed.
+    :meth:`query` names the rows that are worth a look, :meth:`teach` takes the answers and fits the concept again,
+    until batches hold hardly any more rows with the artifact. The answers may come from a function (:meth:`run`) or
+    from a sheet that people fill in (:meth:`write_sheet`, :meth:`teach_from_sheet`). Ten rows with the artifact are
+    enough to begin with; none without it is needed.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ class ConceptAnnotator(ClassifierMixin, BaseEstimator):
           chosen before (farthest-first traversal);
         - "random": any. Finds little, but :meth:`estimate_remaining` needs such a batch.
     stop_precision : float, default=0.1
-        A batch is poor if no larger share of its answers is "artifact". This tells that few are left if batches are
-        chosen by score.
+        A batch is poor if no larger share of its answers is "artifact". That few are left, this tells of batches that
+        are chosen by score; random ones do not count.
     patience : int, default=2
         Stop after this many poor batches in a row.
     budget : int, default=None
@@ -93,8 +93,8 @@ class ConceptAnnotator(ClassifierMixin, BaseEstimator):
     answered_ : ndarray of bool of shape (n,)
         Rows that are not asked for again: those with a label, and those that people were unsure of.
     transduction_ : ndarray of int of shape (n,)
-        1 for rows with the artifact, 0 for others: ``artifact_`` where it is known, elsewhere whether ``sample_scores_``
-        is positive.
+        1 for rows with the artifact, 0 for others: ``artifact_`` where it is known, elsewhere whether
+        ``sample_scores_`` is positive.
     sample_scores_ : ndarray of shape (n,)
         Score of each row by a concept that was fitted on the other folds; positive for the artifact.
     scores_ : DataFrame
@@ -138,9 +138,9 @@ class ConceptAnnotator(ClassifierMixin, BaseEstimator):
     -----
     Rows of unknown label count as rows without the artifact when a concept is fitted, as in learning from positive and
     unlabeled examples [2]_: most are, and rows that people called clean are too few and too hard to stand for all. No
-    row is ranked by a concept that was told so of it: each score comes from the concept fitted on the other folds, which
-    keep patients together. Rows people were unsure of have no part in the fit. If without a fold no artifact row is
-    left, ``concept_`` scores that fold.
+    row is ranked by a concept that was told so of it: each score comes from the concept fitted on the other folds,
+    which keep patients together. Rows people were unsure of have no part in the fit. If without a fold no artifact row
+    is left, ``concept_`` scores that fold.
 
     After every change of labels everything is computed anew from ``artifact_``: the order in which answers came has
     no influence, and neither has the order of the rows of the pool.
@@ -617,7 +617,8 @@ class ConceptAnnotator(ClassifierMixin, BaseEstimator):
         values = (strategy, len(new), positive, negative, unsure, n_corrected, precision, low, high)
         self._rounds.append(dict(zip(_HISTORY, (*values, *totals, n_predicted))))
         self.history_ = pd.DataFrame(self._rounds, columns=list(_HISTORY)).rename_axis("round")
-        last = [record for record in self._rounds if record["strategy"] in _STRATEGIES][-self.patience :]
+        chosen = [record for record in self._rounds if record["strategy"] not in ("seeds", "given", "random")]
+        last = chosen[-self.patience :]
         self.stop_reason_ = None
         if self.answered_.all():
             self.stop_reason_ = "all rows are answered"

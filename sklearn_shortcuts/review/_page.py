@@ -6,11 +6,14 @@ import json
 _STYLE = """
 :root { color-scheme: light dark; font-family: system-ui, sans-serif; }
 body { margin: 0 auto; max-width: 1500px; padding: 0 1rem 3rem; }
-header { position: sticky; top: 0; background: Canvas; padding: .6rem 0; border-bottom: 1px solid GrayText; z-index: 1; }
+header { position: sticky; top: 0; z-index: 1; background: Canvas; padding: .6rem 0; }
+header { border-bottom: 1px solid GrayText; }
 h1 { font-size: 1.15rem; margin: 0 0 .3rem; }
 kbd { border: 1px solid GrayText; border-radius: 3px; padding: 0 .3em; }
-main { display: grid; gap: 1rem; margin-top: 1rem; grid-template-columns: repeat(auto-fill, minmax(var(--column), 1fr)); }
-fieldset { border: 2px solid GrayText; border-radius: 6px; margin: 0; padding: .5rem; min-width: 0; scroll-margin: 7rem; }
+main { display: grid; gap: 1rem; margin-top: 1rem; }
+main { grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--column)), 1fr)); }
+fieldset { border: 2px solid GrayText; border-radius: 6px; margin: 0; padding: .5rem; }
+fieldset { min-width: 0; scroll-margin: 7rem; }
 fieldset:focus { outline: 3px solid Highlight; }
 fieldset[data-answer="artifact"] { border-color: #d55e00; }
 fieldset[data-answer="no artifact"] { border-color: #0072b2; }
