@@ -237,6 +237,8 @@ class ConceptAnnotator(ClassifierMixin, BaseEstimator):
         if groups is None and isinstance(X, ImageBunch) and "groups" in X.fields:
             groups = X.get("groups")
         if self.features is None:
+            if isinstance(X, ImageBunch):
+                raise ValueError("X holds images, but the concept needs features: give features=..., or their features")
             X, y = validate_data(self, X, y, dtype=np.float64, copy=True)
             self.features_ = None
         else:
@@ -247,6 +249,8 @@ class ConceptAnnotator(ClassifierMixin, BaseEstimator):
         y = column_or_1d(y)
         check_consistent_length(X, y, groups)
         classes, artifact = _as_labels(y)
+        if groups is not None and pd.isna(groups).any():
+            raise ValueError(f"groups: row {np.flatnonzero(pd.isna(groups))[0]} has no patient; give each row one")
         self.groups_ = None if groups is None else np.array(groups)
         self.classes_ = classes
         self.X_ = X

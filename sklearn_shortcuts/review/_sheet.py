@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import uuid
 from numbers import Integral
 from pathlib import Path
@@ -214,7 +215,7 @@ def _lines(path, n_rows):
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     try:
-        table = list(csv.reader(text.splitlines(), delimiter=delimiter))
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
         raise ValueError(f"the file is no CSV: {error}; save the answers again") from error
     names = [name.strip().lower() for name in table[0]] if table else []

@@ -176,9 +176,9 @@ def test_answers_come_back_from_table_programs(table, form):
         edit(table, lambda lines: [lines[0], *lines[:0:-1]])
     if form == "more columns":
         edit(table, lambda lines: [["note", *lines[0]], *(["x, y", *line] for line in lines[1:])])
-    text = table.read_text(encoding="utf-8")
+    text = table.read_text(encoding="utf-8") + "\n,,,\n"
     text = text.replace(",", {"semicolon": ";", "tab": "\t"}.get(form, ","))
-    table.write_text(("\ufeff" if form == "byte order mark" else "") + text + "\n,,,\n", encoding="utf-8")
+    table.write_text(("\ufeff" if form == "byte order mark" else "") + text, encoding="utf-8")
     rows, labels = read_review_sheet(table, n_rows=6, pool="p")
     assert dict(zip(rows.tolist(), labels.tolist())) == {4: 1, 0: 0, 2: -1}
     assert rows.tolist() == ([2, 0, 4] if form == "shuffled" else ROWS)
