@@ -511,7 +511,7 @@ def test_pipelines_and_features_that_are_not_finite():
     images[5] = np.nan
     with pytest.raises(ValueError, match="features contains NaN"):
         plain(features=Flatten()).fit(images, known)
-    with pytest.raises(ValueError, match="X holds images, .* give features="):
+    with pytest.raises(ValueError, match=r"X holds images, .* give features="):
         plain().fit(ImageBunch(images), known)
     groups = np.where(np.arange(300) == 7, None, "p")
     with pytest.raises(ValueError, match="groups: row 7 has no patient"):
