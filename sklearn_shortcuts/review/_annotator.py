@@ -540,7 +540,8 @@ class ConceptAnnotator(ClassifierMixin, BaseEstimator):
         ndarray of shape (n,)
             Values of ``classes_``.
         """
-        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(int)]
 
     @available_if(_gives_probabilities)
     def predict_proba(self, X):
