@@ -177,6 +177,21 @@ def read_review_sheet(path, *, n_rows, pool="", batch=None):
     -----
     Answers may be written as 1 and yes, 0 and no, and -1 too, in any case. Lines without an answer are passed over, but
     must be there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from sklearn_shortcuts.review import read_review_sheet, write_review_sheet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "sheet.csv"
+    ...     batch = write_review_sheet(path, np.zeros((9, 8, 8)), rows=[7, 2])
+    ...     text = path.read_text().replace("7,,", "7,artifact,").replace("2,,", "2,unsure,")
+    ...     _ = path.write_text(text)  # as a person would
+    ...     rows, labels = read_review_sheet(path, n_rows=9)
+    >>> rows.tolist(), labels.tolist()
+    ([7, 2], [1, -1])
     """
     found, digests, batches = {}, set(), set()
     for line, (row, label, its_batch, digest) in _lines(Path(path), n_rows):
