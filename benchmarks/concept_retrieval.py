@@ -3,8 +3,8 @@
 Run ``python -m benchmarks.concept_retrieval [--quick] [--sets "phantoms, timestamp" ...] [--seeds 3]``. An artifact is
 planted into about one row in eight of a pool, all of one class; a small network learns the class on the pool, and the
 annotator gets the activations of all its blocks (mean and maximum of each channel), side by side. The seed draws the
-ten confirmed rows and the folds; pool and network stay. Strategies other than "score" run with the first seed only.
-Real images are read from the folder that ``SKLEARN_SHORTCUTS_DATA`` names, and left out without it.
+ten confirmed rows and the folds; pool and network stay. Real images are read
+from the folder that ``SKLEARN_SHORTCUTS_DATA`` names, and left out without it.
 
 Counted are, over the whole pool after the last round, the rows that people called artifact and the unanswered rows with
 a positive cross-fitted score (``transduction_``): their recall, which includes the ten, and their precision. The goal
@@ -139,7 +139,7 @@ def run(name, n, n_seeds, max_epochs):
     features = features_of(study, max_epochs)
     records = []
     for strategy in (*STRATEGIES, "isolation forest"):
-        started, seeds = time.process_time(), range(n_seeds if strategy == "score" else 1)
+        started, seeds = time.process_time(), range(n_seeds)
         if strategy == "isolation forest":
             found = pd.DataFrame([flag_outliers(features, truth, seed) for seed in seeds])
         else:
