@@ -12,5 +12,6 @@ ROOMS = {
     "sklearn_shortcuts.explain": ("Explanations", "Where does the network look?"),
     "sklearn_shortcuts.latent": ("Latent space", "What do the layers hold? Activations and concept vectors."),
     "sklearn_shortcuts.audit": ("Audits", "Is there a shortcut, where, and in which rows?"),
+    "sklearn_shortcuts.review": ("Review", "What do people say about these rows?"),
     "sklearn_shortcuts.mitigation": ("Mitigation", "Train the network so that it stops using a shortcut."),
 }

@@ -34,6 +34,7 @@ from sklearn_shortcuts.preprocessing import (
     ROIMasker,
     SliceSampler,
 )
+from sklearn_shortcuts.review import ConceptAnnotator
 
 
 class FirstHalf:
@@ -259,6 +260,10 @@ def instances():
                 {"condition": "concept", "false_positive_rate": 0.5, "calibration": 2, "random_state": 0},
             )
         ],
+        "ConceptAnnotator": [
+            ConceptAnnotator(random_state=0),
+            ConceptAnnotator(LogisticRegression(), strategy="mixed"),
+        ],
         "ImageLoader": [ImageLoader()],
         "AcquisitionFeatures": [AcquisitionFeatures()],
         "AcquisitionProbe": [
@@ -309,6 +314,10 @@ def expected_failures(estimator):
         }
     if isinstance(estimator, ConceptRegularizedLogisticRegression) and estimator.method == "a_clarc":
         return {"check_classifiers_train": "its rows have two features, one direction of which is taken away"}
+    if isinstance(estimator, ConceptAnnotator):
+        return {
+            "check_classifiers_classes": "-1 is no class but means unknown, as in scikit-learn's SelfTrainingClassifier"
+        }
     if isinstance(estimator, LastLayerRetraining):
         return {
             "check_sample_weight_equivalence_on_dense_data": (
