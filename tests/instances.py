@@ -5,7 +5,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from sklearn_shortcuts.audit import AcquisitionProbe, RegionSensitivity
+from sklearn_shortcuts.audit import AcquisitionProbe, NeuronOutlierDetector, RegionSensitivity
 from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.latent import ConceptVector, LayerFeatures
@@ -119,6 +119,11 @@ def instances():
             HistogramMatcher(),
             HistogramMatcher("first", n_quantiles=3, region="foreground"),
             HistogramMatcher([0.0, 1.0, 3.0], per_channel=True),
+        ],
+        "NeuronOutlierDetector": [
+            NeuronOutlierDetector(),
+            NeuronOutlierDetector("extreme_activation", n_neighbors=3),
+            NeuronOutlierDetector("extreme_activation_pair"),
         ],
         "RegionSensitivity": [
             RegionSensitivity(

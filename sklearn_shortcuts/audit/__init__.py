@@ -5,9 +5,12 @@ from ._acquisition_probe import AcquisitionProbe
 from ._balance_display import BalanceDisplay
 from ._cross_acquisition import CrossAcquisition, cross_acquisition_matrix
 from ._enrichment import enrichment_table
+from ._extreme_activations import extreme_activation_matrix, extreme_activations
 from ._hard_sample_display import HardSampleDisplay
 from ._model_comparison import ModelComparison, compare_models
 from ._model_comparison_display import ModelComparisonDisplay
+from ._neuron_outliers import NeuronOutlierDetector
+from ._reference_samples import ReferenceSamples, top_reference_samples
 from ._region_display import RegionSensitivityDisplay
 from ._region_sensitivity import RegionSensitivity
 
@@ -19,9 +22,14 @@ __all__ = [
     "HardSampleDisplay",
     "ModelComparison",
     "ModelComparisonDisplay",
+    "NeuronOutlierDetector",
+    "ReferenceSamples",
     "RegionSensitivity",
     "RegionSensitivityDisplay",
     "compare_models",
     "cross_acquisition_matrix",
     "enrichment_table",
+    "extreme_activation_matrix",
+    "extreme_activations",
+    "top_reference_samples",
 ]
