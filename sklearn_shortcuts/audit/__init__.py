@@ -3,6 +3,7 @@
 from ._acquisition_display import AcquisitionProbeDisplay
 from ._acquisition_probe import AcquisitionProbe
 from ._balance_display import BalanceDisplay
+from ._concept_prototypes import ConceptPrototypes
 from ._cross_acquisition import CrossAcquisition, cross_acquisition_matrix
 from ._enrichment import enrichment_table
 from ._extreme_activations import extreme_activation_matrix, extreme_activations
@@ -18,6 +19,7 @@ __all__ = [
     "AcquisitionProbe",
     "AcquisitionProbeDisplay",
     "BalanceDisplay",
+    "ConceptPrototypes",
     "CrossAcquisition",
     "HardSampleDisplay",
     "ModelComparison",
