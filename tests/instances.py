@@ -122,7 +122,11 @@ def instances():
         ],
         "ConceptPrototypes": [
             ConceptPrototypes(n_prototypes, covariance=covariance, n_components=n_components, random_state=0)
-            for n_prototypes, covariance, n_components in ((4, "shrunk", None), ("bic", "diag", 2), (2, "spherical", None))
+            for n_prototypes, covariance, n_components in (
+                (4, "shrunk", None),
+                ("bic", "diag", 2),
+                (2, "spherical", None),
+            )
         ],
         "NeuronOutlierDetector": [
             NeuronOutlierDetector(),

@@ -11,6 +11,8 @@ from ._hard_sample_display import HardSampleDisplay
 from ._model_comparison import ModelComparison, compare_models
 from ._model_comparison_display import ModelComparisonDisplay
 from ._neuron_outliers import NeuronOutlierDetector
+from ._prototypes_display import ConceptPrototypesDisplay
+from ._reference_display import ReferenceSamplesDisplay
 from ._reference_samples import ReferenceSamples, top_reference_samples
 from ._region_display import RegionSensitivityDisplay
 from ._region_sensitivity import RegionSensitivity
@@ -20,12 +22,14 @@ __all__ = [
     "AcquisitionProbeDisplay",
     "BalanceDisplay",
     "ConceptPrototypes",
+    "ConceptPrototypesDisplay",
     "CrossAcquisition",
     "HardSampleDisplay",
     "ModelComparison",
     "ModelComparisonDisplay",
     "NeuronOutlierDetector",
     "ReferenceSamples",
+    "ReferenceSamplesDisplay",
     "RegionSensitivity",
     "RegionSensitivityDisplay",
     "compare_models",

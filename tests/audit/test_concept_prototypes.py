@@ -22,7 +22,7 @@ def blobs(seed, n=(60, 40, 30), distance=8.0, n_features=3):
     return X, np.repeat(np.arange(len(n)), n)
 
 
-def relevances(seed, share, *, n=200, n_channels=64, n_artifact=3):
+def relevances(seed, share, *, n=150, n_channels=40, n_artifact=3):
     """Rows of positive relevances made up from concepts; some rows also use channels of an artifact."""
     rng = np.random.RandomState(seed)
     concepts = rng.gamma(0.3, 1, (12, n_channels))
@@ -72,7 +72,7 @@ def test_one_shrunk_component_is_the_oracle_approximation(n_rows, n_features):
 
 
 def test_more_channels_than_rows_leave_nothing_singular():
-    X, artifact, _ = relevances(0, 0.2, n=40, n_channels=256)
+    X, artifact, _ = relevances(0, 0.2, n=40, n_channels=150)
     prototypes = ConceptPrototypes(2, n_init=1, random_state=0).fit(X)
     assert np.isfinite(prototypes.score_samples(X)).all()
     assert set(np.unique(prototypes.labels_)) == {0, 1}
@@ -155,22 +155,27 @@ def test_components_keep_what_lies_in_them():
 @pytest.mark.parametrize("covariance", ["shrunk", "full", "diag"])
 def test_information_criterion_finds_the_number(covariance):
     X, _ = blobs(7)
-    prototypes = ConceptPrototypes("bic", covariance=covariance, max_prototypes=5, random_state=0).fit(X)
+    prototypes = ConceptPrototypes("bic", covariance=covariance, max_prototypes=4, random_state=0).fit(X)
     assert prototypes.n_prototypes_ == 3
-    one = np.random.default_rng(0).normal(size=(150, 3))
-    assert ConceptPrototypes("bic", covariance=covariance, max_prototypes=4, random_state=0).fit(one).n_prototypes_ == 1
+    one = np.random.default_rng(0).normal(size=(100, 3))
+    assert (
+        ConceptPrototypes("bic", covariance=covariance, max_prototypes=3, n_init=1, random_state=0)
+        .fit(one)
+        .n_prototypes_
+        == 1
+    )
 
 
 def test_a_class_of_few_rows_has_few_prototypes():
     X, y = blobs(8, n=(40, 2, 1))
     for covariance in ("shrunk", "full", "diag"):
-        prototypes = ConceptPrototypes(3, covariance=covariance, random_state=0).fit(X, y)
+        prototypes = ConceptPrototypes(3, covariance=covariance, n_init=1, random_state=0).fit(X, y)
         assert np.bincount(prototypes.prototype_classes_).tolist() == [3, 2, 1]
         assert np.isfinite(prototypes.score_samples(X)).all()
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
-@pytest.mark.parametrize("seed", range(10, 14))
+@pytest.mark.parametrize("seed", range(10, 13))
 def test_planted_strategy_comes_first(seed, share):
     X, artifact, channels = relevances(seed, share)
     prototypes = ConceptPrototypes(n_init=1, random_state=seed).fit(X)
@@ -182,17 +187,17 @@ def test_planted_strategy_comes_first(seed, share):
     assert prototypes.coverage_.loc[first, "separation"] > 6
 
 
-@pytest.mark.parametrize("seed", range(20, 24))
+@pytest.mark.parametrize("seed", range(20, 23))
 def test_without_an_artifact_nothing_stands_out(seed):
     X, _, _ = relevances(seed, 0.0)
     assert ConceptPrototypes(n_init=1, random_state=seed).fit(X).coverage_["separation"].max() < 6
 
 
-@pytest.mark.parametrize("seed", range(30, 33))
+@pytest.mark.parametrize("seed", range(30, 32))
 def test_rows_of_an_unknown_strategy_are_unlikely(seed):
     X, artifact, _ = relevances(seed, 0.2)
-    prototypes = ConceptPrototypes(n_init=1, random_state=seed).fit(X[~artifact][:120])
-    rest = np.r_[X[~artifact][120:], X[artifact]]
+    prototypes = ConceptPrototypes(n_init=1, random_state=seed).fit(X[~artifact][:80])
+    rest = np.r_[X[~artifact][80:], X[artifact]]
     unusual = np.r_[np.zeros(len(rest) - artifact.sum()), np.ones(artifact.sum())]
     assert roc_auc_score(unusual, -prototypes.score_samples(rest)) > 0.95
 
