@@ -1,6 +1,6 @@
 """Channels of a layer that behave unlike all others."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -42,6 +42,10 @@ class NeuronOutlierDetector(BaseEstimator):
         Neighbors of the local outlier factor; at most all other channels are used. A group of as many artifact
         channels or more is taken for a crowd of its own and missed. None means half of the channels, which misses no
         small group.
+    min_share : float, default=0.1
+        Channels with less relevance, over all rows, than this share of an average channel's are left out as dead; only
+        with "relevance_cosine". A channel that is active in a row or two is unlike all others, but decides nothing. 0
+        leaves out only channels without any.
 
     Attributes
     ----------
@@ -53,7 +57,7 @@ class NeuronOutlierDetector(BaseEstimator):
     distances_ : ndarray of shape (C, C)
         Distances between channels; NaN for dead ones.
     dead_ : ndarray of bool of shape (C,)
-        Channels that are never used: no relevance above 0 in any row, or no response to any signal or to their own.
+        Channels that are hardly ever used, see ``min_share``, or respond to no signal or are excited by none.
     n_neighbors_ : int
         Neighbors used.
     n_features_in_ : int
@@ -95,11 +99,13 @@ class NeuronOutlierDetector(BaseEstimator):
     _parameter_constraints: dict = {
         "metric": [StrOptions(set(_DISTANCES))],
         "n_neighbors": [Interval(Integral, 1, None, closed="left"), None],
+        "min_share": [Interval(Real, 0, 1, closed="left")],
     }
 
-    def __init__(self, metric="relevance_cosine", *, n_neighbors=None):
+    def __init__(self, metric="relevance_cosine", *, n_neighbors=None, min_share=0.1):
         self.metric = metric
         self.n_neighbors = n_neighbors
+        self.min_share = min_share
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -126,7 +132,8 @@ class NeuronOutlierDetector(BaseEstimator):
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2)
         if self.metric == "relevance_cosine":
             X = np.maximum(X, 0)
-            alive = np.flatnonzero(X.any(axis=0))
+            totals = X.mean(axis=0)
+            alive = np.flatnonzero((totals > 0) & (totals >= self.min_share * totals.mean()))
         else:
             if X.shape[0] != X.shape[1]:
                 raise ValueError(

@@ -105,7 +105,7 @@ class ShrunkMixture:
         return -2 * self.score_samples(X).sum() + n_parameters * np.log(n_rows)
 
     def _maximize(self, X, responsibilities):
-        n_rows, n_features = X.shape
+        n_features = X.shape[1]
         totals = responsibilities.sum(axis=0) + 10 * np.finfo(np.float64).eps
         self.weights_ = totals / totals.sum()
         self.means_ = responsibilities.T @ X / totals[:, None]

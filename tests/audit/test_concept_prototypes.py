@@ -72,7 +72,7 @@ def test_one_shrunk_component_is_the_oracle_approximation(n_rows, n_features):
 
 
 def test_more_channels_than_rows_leave_nothing_singular():
-    X, artifact, _ = relevances(0, 0.2, n=40, n_channels=150)
+    X, _, _ = relevances(0, 0.2, n=40, n_channels=150)
     prototypes = ConceptPrototypes(2, n_init=1, random_state=0).fit(X)
     assert np.isfinite(prototypes.score_samples(X)).all()
     assert set(np.unique(prototypes.labels_)) == {0, 1}
