@@ -199,7 +199,7 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
             if len(y_pred) != len(X):
                 raise ValueError(f"y_pred has {len(y_pred)} values, but X has {len(X)} rows")
             used = y_pred == y
-        for name in self.classes_:
+        for name in self.classes_.tolist():
             if not np.any(used & (y == name)):
                 raise ValueError(f"y_pred: no row of class {name!r} is predicted right; leave the class or y_pred out")
         generator = make_random_state(self.random_state)

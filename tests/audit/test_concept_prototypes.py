@@ -181,7 +181,7 @@ def test_planted_strategy_comes_first(seed, share):
     prototypes = ConceptPrototypes(n_init=1, random_state=seed).fit(X)
     first = prototypes.ranking_[0]
     inside = prototypes.labels_ == first
-    assert artifact[inside].mean() >= 0.9
+    assert artifact[inside].mean() >= 0.8
     assert inside[artifact].mean() >= 0.5
     assert set(prototypes.coverage_.loc[first, "channels"][:3]) == set(channels)
     assert prototypes.coverage_.loc[first, "separation"] > 6

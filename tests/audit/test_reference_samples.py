@@ -16,6 +16,7 @@ from sklearn_shortcuts.audit import (
 )
 from sklearn_shortcuts.audit._layer_maps import LayerMaps
 from sklearn_shortcuts.explain._subject import resolve_subject
+from sklearn_shortcuts.neural import SmallCNN
 from tests.explain.networks import assert_same_state, state_of
 
 N = 11
@@ -71,7 +72,7 @@ def test_rows_by_activation_are_those_of_a_full_sort(pool):
     network, X = build(cnn), images(16, 20)
     before = state_of(network)
     found = top_reference_samples(network, X, "3", k=4, pool=pool, batch_size=3)
-    assert_same_state(network, before)
+    assert_same_state(before, state_of(network))
     maps = network[:4](torch.as_tensor(X)[:, None]).detach().numpy()
     values = maps.max(axis=(2, 3)) if pool == "max" else maps.mean(axis=(2, 3))
     assert found.rows.tolist() == sorted_rows(values, 4)
@@ -104,8 +105,9 @@ def test_the_batch_size_decides_nothing_and_ties_go_to_the_first(by):
     one, other = (top_reference_samples(network, X, "3", k=8, by=by, batch_size=size) for size in (12, 5))
     np.testing.assert_array_equal(one.positions, other.positions)
     for found in (one, other):
-        for rows in found.rows.tolist():
-            assert rows[:6] in ([0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11])
+        for rows, values in zip(found.rows.tolist(), found.values):
+            if values.any():
+                assert rows[:6] in ([0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11])
             assert len(set(rows)) == 8
 
 
@@ -208,26 +210,18 @@ def test_a_planted_text_is_found_in_a_network():
         sign_contrast=0.25,
         random_state=0,
     )
-    module = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveMaxPool2d(1),
-        nn.Flatten(),
-        nn.Linear(16, 2),
-    )
-    network = NeuralImageClassifier(module, max_epochs=30, lr=0.01, random_state=0).fit(study, study.target)
+    network = NeuralImageClassifier(
+        SmallCNN(width=8, norm="batch"), precision="float64", max_epochs=30, lr=0.01, random_state=0
+    ).fit(study, study.target)
     rows = np.flatnonzero(study.target == 1)
     with_sign, artifact = study[rows], study.artifact[rows] == 1
     subject = resolve_subject(network, with_sign)
-    maps = LayerMaps(subject, "4", None)
+    maps = LayerMaps(subject, "features.2", None)
     with subject.explaining():
         batches = [maps.relevances({**batch, "target": 1}).detach().amax(2) for batch in subject.batches()]
     relevances = np.maximum(torch.cat(batches).numpy(), 0)
     first = NeuronOutlierDetector().fit(relevances).ranking_[0]
-    samples = top_reference_samples(network, with_sign, "4", k=8, by="relevance", target=1)
+    samples = top_reference_samples(network, with_sign, "features.2", k=8, by="relevance", target=1)
     assert artifact[samples.rows[first]].mean() >= 0.75
     prototypes = ConceptPrototypes(random_state=0).fit(normalize(relevances, norm="l1"))
     assert artifact[prototypes.labels_ == prototypes.ranking_[0]].mean() >= 0.9
