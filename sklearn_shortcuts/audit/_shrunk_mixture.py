@@ -66,24 +66,27 @@ class ShrunkMixture:
         """Fit by expectation maximization to rows X of shape (n, n_features)."""
         from sklearn.cluster import KMeans
 
-        best = -np.inf
+        self._span(X)
+        rows, _ = self._coordinates(X)
+        best, kept = -np.inf, None
         for _ in range(self.n_init):
             seed = draw_seed(self.random_state)
-            labels = KMeans(self.n_components, n_init=1, random_state=seed).fit(X).labels_
-            self._maximize(X, np.eye(self.n_components)[labels])
+            labels = KMeans(self.n_components, n_init=1, random_state=seed).fit(rows).labels_
+            self._maximize(rows, np.eye(self.n_components)[labels])
             bound, converged = -np.inf, False
             for _ in range(self.max_iter):
-                joint = self._joint(X)
+                joint = self._joint(rows, 0.0)
                 log_likelihood = logsumexp(joint, axis=1)
-                self._maximize(X, np.exp(joint - log_likelihood[:, None]))
+                self._maximize(rows, np.exp(joint - log_likelihood[:, None]))
                 before, bound = bound, log_likelihood.mean()
                 converged = abs(bound - before) < self.tol
                 if converged:
                     break
-            if bound > best or best == -np.inf:
-                best = bound
-                kept = converged, self.weights_, self.means_, self.covariances_, self.shrinkages_, self._roots
-        converged, self.weights_, self.means_, self.covariances_, self.shrinkages_, self._roots = kept
+            if kept is None or bound > best:
+                names = ("weights_", "_means", "_covariances", "_outside", "_roots", "shrinkages_")
+                best, kept = bound, {"converged": converged, **{name: getattr(self, name) for name in names}}
+        converged = kept.pop("converged")
+        self.__dict__.update(kept)
         if not converged:
             warnings.warn(
                 f"the mixture did not converge in max_iter={self.max_iter} iterations; raise max_iter",
@@ -92,9 +95,25 @@ class ShrunkMixture:
             )
         return self
 
+    @property
+    def means_(self):
+        """Means in the features."""
+        return self._origin + (self._means if self._basis is None else self._means @ self._basis)
+
+    @property
+    def covariances_(self):
+        """Shrunk covariances of the features."""
+        if self._basis is None:
+            return self._covariances
+        n_inside, n_features = self._basis.shape
+        beyond = self._outside[:, None, None]
+        return self._basis.T @ (self._covariances - beyond * np.eye(n_inside)) @ self._basis + beyond * np.eye(
+            n_features
+        )
+
     def score_samples(self, X):
         """Log-likelihood of every row, shape (n,)."""
-        return logsumexp(self._joint(X), axis=1)
+        return logsumexp(self._joint(*self._coordinates(X)), axis=1)
 
     def bic(self, X):
         """Bayesian information criterion; a covariance has as many free parameters as shrinkage leaves."""
@@ -104,40 +123,81 @@ class ShrunkMixture:
         n_parameters += ((1 - self.shrinkages_) * free + self.shrinkages_).sum()
         return -2 * self.score_samples(X).sum() + n_parameters * np.log(n_rows)
 
+    def _span(self, X):
+        """Find the coordinates to compute in: of fewer rows than features the space that the rows span suffices.
+
+        Beyond it every covariance is the multiple of identity that it is shrunk toward.
+        """
+        self._n_features = X.shape[1]
+        self._origin, self._basis = X.mean(axis=0), None
+        if len(X) <= X.shape[1]:
+            _, lengths, directions = np.linalg.svd(X - self._origin, full_matrices=False)
+            n_inside = max(1, int(np.sum(lengths > 1e-10 * lengths[0])))
+            self._basis = directions[:n_inside]
+
+    def _coordinates(self, X):
+        """Rows in these coordinates, and their squared distances from what the coordinates reach."""
+        centered = X - self._origin
+        if self._basis is None:
+            return centered, 0.0
+        inside = centered @ self._basis.T
+        return inside, np.square(centered - inside @ self._basis).sum(axis=1)
+
     def _maximize(self, X, responsibilities):
-        n_features = X.shape[1]
+        n_inside = X.shape[1]
         totals = responsibilities.sum(axis=0) + 10 * np.finfo(np.float64).eps
         self.weights_ = totals / totals.sum()
-        self.means_ = responsibilities.T @ X / totals[:, None]
-        self.covariances_ = np.empty((self.n_components, n_features, n_features))
+        self._means = responsibilities.T @ X / totals[:, None]
+        self._covariances = np.empty((self.n_components, n_inside, n_inside))
+        self._outside = np.empty(self.n_components)
         self.shrinkages_ = np.empty(self.n_components)
-        for component, (total, mean) in enumerate(zip(totals, self.means_)):
+        for component, (total, mean) in enumerate(zip(totals, self._means)):
             weights = responsibilities[:, component]
             centered = X - mean
             covariance = (weights * centered.T) @ centered / total
             share = self.shrinkage
             if share is None:
-                share = oracle_shrinkage(covariance, total**2 / max(np.square(weights).sum(), np.finfo(float).tiny))
-            average = share * np.trace(covariance) / n_features
+                n_rows = total**2 / max(np.square(weights).sum(), np.finfo(np.float64).tiny)
+                share = oracle_shrinkage(covariance, n_rows, self._n_features)
+            self._outside[component] = share * np.trace(covariance) / self._n_features + self.reg_covar
             covariance = (1 - share) * covariance
-            covariance.flat[:: n_features + 1] += average + self.reg_covar
-            self.covariances_[component], self.shrinkages_[component] = covariance, share
-        self._roots = np.linalg.cholesky(self.covariances_)
+            covariance.flat[:: n_inside + 1] += self._outside[component]
+            self._covariances[component], self.shrinkages_[component] = covariance, share
+        self._roots = np.linalg.cholesky(self._covariances)
 
-    def _joint(self, X):
+    def _joint(self, X, beyond):
         joint = np.empty((len(X), self.n_components))
-        for component, (mean, root) in enumerate(zip(self.means_, self._roots)):
+        n_beyond = self._n_features - X.shape[1]
+        for component, (mean, root, outside) in enumerate(zip(self._means, self._roots, self._outside)):
             standard = solve_triangular(root, (X - mean).T, lower=True, check_finite=False)
-            size = X.shape[1] * np.log(2 * np.pi) + 2 * np.log(np.diagonal(root)).sum()
-            joint[:, component] = -(size + np.square(standard).sum(axis=0)) / 2
+            size = self._n_features * np.log(2 * np.pi) + 2 * np.log(np.diagonal(root)).sum()
+            distances = np.square(standard).sum(axis=0)
+            if n_beyond:
+                size += n_beyond * np.log(outside)
+                distances = distances + beyond / outside
+            joint[:, component] = -(size + distances) / 2
         return joint + np.log(self.weights_)
 
 
-def oracle_shrinkage(covariance, n_rows):
-    """Give the share of identity of the oracle approximation for an empirical covariance of so many rows."""
-    n_features = len(covariance)
+def oracle_shrinkage(covariance, n_rows, n_features):
+    """Give the share of identity of the oracle approximation.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (n_inside, n_inside)
+        Empirical covariance, in coordinates beyond which it is 0.
+    n_rows : float
+        Rows that it is from.
+    n_features : int
+        Features, those beyond the coordinates included.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
     mean_variance = np.trace(covariance) / n_features
-    mean_square = np.square(covariance).mean()
+    mean_square = np.square(covariance).sum() / n_features**2
     above = mean_square + mean_variance**2
     below = (n_rows + 1) * (mean_square - mean_variance**2 / n_features)
     return 1.0 if below <= 0 else float(min(above / below, 1.0))

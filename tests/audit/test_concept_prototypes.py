@@ -67,8 +67,13 @@ def test_one_shrunk_component_is_the_oracle_approximation(n_rows, n_features):
     np.testing.assert_allclose(mixture.covariances_[0], expected.covariance_, rtol=1e-9)
     density = multivariate_normal(expected.location_, expected.covariance_).logpdf(X)
     np.testing.assert_allclose(mixture.score_samples(X), density, rtol=1e-8)
+    others = rng.normal(size=(7, n_features)) + 5  # not in the space that the rows span
+    density = multivariate_normal(expected.location_, expected.covariance_).logpdf(others)
+    np.testing.assert_allclose(mixture.score_samples(others), density, rtol=1e-8)
     if n_features > 1:
-        assert oracle_shrinkage(np.cov(X.T, bias=True), n_rows) == pytest.approx(expected.shrinkage_, rel=1e-9)
+        assert oracle_shrinkage(np.cov(X.T, bias=True), n_rows, n_features) == pytest.approx(
+            expected.shrinkage_, rel=1e-9
+        )
 
 
 def test_more_channels_than_rows_leave_nothing_singular():
