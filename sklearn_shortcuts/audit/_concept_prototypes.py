@@ -4,10 +4,10 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, _fit_context
 from sklearn.decomposition import PCA
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -220,7 +220,7 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
         self.prototypes_ = self._center + self._scale * means
         self.prototype_classes_ = np.repeat(self.classes_, [len(mixture.means_) for mixture in self._mixtures])
         self.n_prototypes_ = len(self.prototypes_)
-        distances = euclidean_distances(X, self.prototypes_)
+        distances = cdist(X, self.prototypes_)
         self.labels_ = np.full(len(X), -1)
         self.labels_[used] = self._nearest(distances[used], y[used])
         self._describe(X, distances)
@@ -264,7 +264,7 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
             Distances.
         """
         check_is_fitted(self)
-        return euclidean_distances(validate_data(self, X, reset=False, dtype=np.float64), self.prototypes_)
+        return cdist(validate_data(self, X, reset=False, dtype=np.float64), self.prototypes_)
 
     def score_samples(self, X, y=None):
         """Give the log-likelihood of rows; a low one means an unusual strategy.

@@ -96,7 +96,7 @@ def test_predict_takes_the_nearest_prototype_of_the_class():
     y = np.minimum(y, 1)
     prototypes = ConceptPrototypes(2, random_state=0).fit(X, y)
     distances = np.array([[np.linalg.norm(row - mean) for mean in prototypes.prototypes_] for row in X])
-    np.testing.assert_allclose(prototypes.transform(X), distances, atol=1e-6)
+    np.testing.assert_allclose(prototypes.transform(X), distances, rtol=1e-12)
     np.testing.assert_array_equal(prototypes.predict(X), distances.argmin(axis=1))
     other = distances + np.where(prototypes.prototype_classes_ == y[:, None], 0, 1e9)
     np.testing.assert_array_equal(prototypes.predict(X, y), other.argmin(axis=1))
