@@ -79,6 +79,8 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
         Classes.
     n_prototypes_ : int
         Prototypes of all classes.
+    n_iter_ : int
+        Iterations of the fit, of the class that took most.
     n_features_in_ : int
         Number of channels.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -213,6 +215,7 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
             self._pca = PCA(n_components, svd_solver="full").fit(Z[used])
             Z = self._pca.transform(Z)
         self._mixtures = [self._fit_class(Z[used & (y == name)], generator) for name in self.classes_]
+        self.n_iter_ = max(mixture.n_iter_ for mixture in self._mixtures)
         shares = np.array([np.sum(used & (y == name)) for name in self.classes_]) / used.sum()
         self._log_shares = np.log(shares)
         means = np.concatenate([mixture.means_ for mixture in self._mixtures])

@@ -44,6 +44,8 @@ class ShrunkMixture:
         Shrunk covariances.
     shrinkages_ : ndarray of shape (n_components,)
         Strengths of shrinkage.
+    n_iter_ : int
+        Iterations of the fit that was kept.
 
     References
     ----------
@@ -74,7 +76,7 @@ class ShrunkMixture:
             labels = KMeans(self.n_components, n_init=1, random_state=seed).fit(rows).labels_
             self._maximize(rows, np.eye(self.n_components)[labels])
             bound, converged = -np.inf, False
-            for _ in range(self.max_iter):
+            for n_iter in range(1, self.max_iter + 1):
                 joint = self._joint(rows, 0.0)
                 log_likelihood = logsumexp(joint, axis=1)
                 self._maximize(rows, np.exp(joint - log_likelihood[:, None]))
@@ -84,7 +86,10 @@ class ShrunkMixture:
                     break
             if kept is None or bound > best:
                 names = ("weights_", "_means", "_covariances", "_outside", "_roots", "shrinkages_")
-                best, kept = bound, {"converged": converged, **{name: getattr(self, name) for name in names}}
+                best, kept = (
+                    bound,
+                    {"converged": converged, "n_iter_": n_iter, **{name: getattr(self, name) for name in names}},
+                )
         converged = kept.pop("converged")
         self.__dict__.update(kept)
         if not converged:
