@@ -76,7 +76,7 @@ class ShrunkMixture:
             labels = KMeans(self.n_components, n_init=1, random_state=seed).fit(rows).labels_
             self._maximize(rows, np.eye(self.n_components)[labels])
             bound, converged = -np.inf, False
-            for n_iter in range(1, self.max_iter + 1):
+            for self.n_iter_ in range(1, self.max_iter + 1):
                 joint = self._joint(rows, 0.0)
                 log_likelihood = logsumexp(joint, axis=1)
                 self._maximize(rows, np.exp(joint - log_likelihood[:, None]))
@@ -85,10 +85,10 @@ class ShrunkMixture:
                 if converged:
                     break
             if kept is None or bound > best:
-                names = ("weights_", "_means", "_covariances", "_outside", "_roots", "shrinkages_")
+                names = ("weights_", "_means", "_covariances", "_outside", "_roots", "shrinkages_", "n_iter_")
                 best, kept = (
                     bound,
-                    {"converged": converged, "n_iter_": n_iter, **{name: getattr(self, name) for name in names}},
+                    {"converged": converged, **{name: getattr(self, name) for name in names}},
                 )
         converged = kept.pop("converged")
         self.__dict__.update(kept)
