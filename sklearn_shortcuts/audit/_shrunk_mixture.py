@@ -76,7 +76,8 @@ class ShrunkMixture:
             labels = KMeans(self.n_components, n_init=1, random_state=seed).fit(rows).labels_
             self._maximize(rows, np.eye(self.n_components)[labels])
             bound, converged = -np.inf, False
-            for self.n_iter_ in range(1, self.max_iter + 1):
+            for iteration in range(1, self.max_iter + 1):
+                self.n_iter_ = iteration
                 joint = self._joint(rows, 0.0)
                 log_likelihood = logsumexp(joint, axis=1)
                 self._maximize(rows, np.exp(joint - log_likelihood[:, None]))
@@ -86,10 +87,7 @@ class ShrunkMixture:
                     break
             if kept is None or bound > best:
                 names = ("weights_", "_means", "_covariances", "_outside", "_roots", "shrinkages_", "n_iter_")
-                best, kept = (
-                    bound,
-                    {"converged": converged, **{name: getattr(self, name) for name in names}},
-                )
+                best, kept = bound, {name: getattr(self, name) for name in names} | {"converged": converged}
         converged = kept.pop("converged")
         self.__dict__.update(kept)
         if not converged:
