@@ -5,7 +5,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from sklearn_shortcuts.audit import AcquisitionProbe, RegionSensitivity
+from sklearn_shortcuts.audit import AcquisitionProbe, ConceptPrototypes, NeuronOutlierDetector, RegionSensitivity
 from sklearn_shortcuts.datasets import ArtifactInjector, ArtifactTransplant
 from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.latent import ConceptLocalizer, ConceptSubspace, ConceptVector, LayerFeatures
@@ -146,6 +146,19 @@ def instances():
             HistogramMatcher(),
             HistogramMatcher("first", n_quantiles=3, region="foreground"),
             HistogramMatcher([0.0, 1.0, 3.0], per_channel=True),
+        ],
+        "ConceptPrototypes": [
+            ConceptPrototypes(n_prototypes, covariance=covariance, n_components=n_components, random_state=0)
+            for n_prototypes, covariance, n_components in (
+                (4, "shrunk", None),
+                ("bic", "diag", 2),
+                (2, "spherical", None),
+            )
+        ],
+        "NeuronOutlierDetector": [
+            NeuronOutlierDetector(),
+            NeuronOutlierDetector("extreme_activation", n_neighbors=3),
+            NeuronOutlierDetector("extreme_activation_pair"),
         ],
         "RegionSensitivity": [
             RegionSensitivity(

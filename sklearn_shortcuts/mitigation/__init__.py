@@ -1,10 +1,10 @@
 """Train or edit the network so that it stops using a shortcut."""
 
-from ._concept_projection import PClArC
-from ._concept_projector import ConceptProjector
 from ._augmentive_correction import AClArCClassifier
 from ._concept_correction import RRClArCClassifier
 from ._concept_logistic import ConceptRegularizedLogisticRegression
+from ._concept_projection import PClArC
+from ._concept_projector import ConceptProjector
 from ._contextual_decomposition_penalty import ContextualDecompositionPenalty
 from ._counterexamples import CounterexampleAugmentation
 from ._distance_penalty import DistancePenalty

@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
+from ..neural._receptive_field import average_to_cells
 from ._cam_penalty import CAMPenalty, MaskedMapPenalty, min_max
-from ._receptive_field import average_to_cells
 
 
 class DistancePenalty(CAMPenalty):

@@ -9,8 +9,8 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..explain._formulas import upsample
+from ..neural._receptive_field import average_to_cells
 from ._cam_penalty import CAMPenalty
-from ._receptive_field import average_to_cells
 from ._recorded_maps import RecordedMaps, explain_rows
 
 _EPS = 1e-12

@@ -2,8 +2,8 @@
 
 from sklearn.utils._param_validation import StrOptions
 
+from ..neural._receptive_field import average_to_cells, dilate_to_cells
 from ._cam_penalty import CAMPenalty, MaskedMapPenalty, min_max
-from ._receptive_field import average_to_cells, dilate_to_cells
 
 
 class GradCAMPenalty(CAMPenalty):

@@ -11,9 +11,9 @@ from ..explain._capture import LayerRecorder
 from ..explain._formulas import absolute_map, as_map, grad_cam_map, grad_cam_plus_plus_map, hires_cam_map
 from ..explain._subject import resolve_subject
 from ..explain._targets import resolve_target, select_scores
+from ..neural._receptive_field import GeometryRecorder, receptive_field
 from ..neural._second_derivatives import fast_second_derivatives
 from ..neural._structure import find_stem
-from ._receptive_field import GeometryRecorder, receptive_field
 
 _SIGNED_MAPS = {
     "grad_cam": grad_cam_map,

@@ -10,9 +10,9 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from ..images import ImageBunch
 from ..images._array_rows import bunch_of_arrays
+from ..neural._receptive_field import dilate_to_cells
 from ._cam_penalty import CAMPenalty
 from ._exemplar_triplet_penalty import ExemplarTripletPenalty
-from ._receptive_field import dilate_to_cells
 from ._recorded_maps import explain_rows
 
 MASK_FIELDS = ("masks", "has_mask")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sklearn_shortcuts.mitigation._receptive_field import (
+from sklearn_shortcuts.neural._receptive_field import (
     GeometryRecorder,
     Window,
     average_to_cells,
