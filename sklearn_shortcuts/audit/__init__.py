@@ -10,6 +10,8 @@ from ._model_comparison import ModelComparison, compare_models
 from ._model_comparison_display import ModelComparisonDisplay
 from ._region_display import RegionSensitivityDisplay
 from ._region_sensitivity import RegionSensitivity
+from ._spectral_display import SpectralRelevanceDisplay
+from ._spectral_relevance import SpectralRelevanceAnalysis
 
 __all__ = [
     "AcquisitionProbe",
@@ -21,6 +23,8 @@ __all__ = [
     "ModelComparisonDisplay",
     "RegionSensitivity",
     "RegionSensitivityDisplay",
+    "SpectralRelevanceAnalysis",
+    "SpectralRelevanceDisplay",
     "compare_models",
     "cross_acquisition_matrix",
     "enrichment_table",

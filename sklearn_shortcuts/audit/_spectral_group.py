@@ -78,7 +78,7 @@ class _Spectrum:
         self.index.fit(points)
         distances, indices = self.index.query(points, self.n_neighbors, own=np.arange(n))
         self.affinity = neighbor_affinity(indices)
-        n_components = min(settings.n_components, n - 2)
+        n_components = min(max(2, settings.n_components), n - 2)  # a verdict needs the second
         self.eigenvalues, self.vectors = leading_eigenvectors(self.affinity, n_components, self.seed)
         self.embedding = unit_rows(self.vectors)
         self.second = float(self.eigenvalues[1])
