@@ -7,10 +7,12 @@ from .._random_state import draw_seed
 from ._nearest_rows import NearestRows
 from ._outlier_factors import OutlierFactors
 from ._relevance_rows import RelevanceSpace
-from ._spectral_graph import largest_gap, leading_eigenvectors, neighbor_affinity, unit_rows
+from ._spectral_clusters import cluster_rows
+from ._spectral_graph import isolation, largest_gap, leading_eigenvectors, neighbor_affinity, unit_rows
 
 FEWEST_ROWS = 8  # distinct rows below which nothing can be said
 _MOST_COMPARED = 1000  # rows that are compared with the reference
+_CLUSTER_WEIGHT = 2.0  # what is added to the scores of a small cluster that is cut off from all other rows
 _TAIL = 0.99  # quantile of the reference that has the outlier score 1
 
 
@@ -36,19 +38,34 @@ class SpectralGroup:
         factors = np.concatenate([reference.factors.factors for reference in references])
         self.middle = np.median(factors, axis=0)
         self.spread = np.maximum(np.quantile(factors, _TAIL, axis=0) - self.middle, 1e-6)
-        self.scores = self._standardized(self.spectrum.factors.factors)
         self.eigenvalue = compared.second
         drawn = np.array([reference.second for reference in references])
         self.reference_eigenvalue = float(drawn.mean())
+        self.excess = self._cluster_excess()
+        self.scores = self._standardized(self.spectrum.factors.factors) + self.excess
         self.p_value = float((1 + (drawn <= self.eigenvalue).sum()) / (1 + len(drawn)))
         return self
 
     def score(self, rows):
-        """Give the outlier scores of rows, their nearest training rows, and the distances to these."""
+        """Give the outlier scores of rows, and the nearest training rows."""
         points = self.space.transform(rows)
         distances, indices = self.spectrum.index.query(points, self.spectrum.n_neighbors)
         embedded = unit_rows(self.spectrum.embedding[indices].mean(1))
-        return self._standardized(self.spectrum.factors.of(points, embedded, distances, indices)), distances, indices
+        factors = self.spectrum.factors.of(points, embedded, distances, indices)
+        return self._standardized(factors) + self.excess[indices[:, 0]], indices
+
+    def _cluster_excess(self):
+        """Give what the cluster of each row adds to its score, more for small ones that are cut off from the others.
+
+        Clusters are those of the widest gap. How well one is cut off is told by the share of its affinity that leaves
+        it, relative to the second eigenvalue of the references; clusters of half of the rows or more add nothing.
+        """
+        spectrum = self.spectrum
+        labels = cluster_rows("kmeans", spectrum, spectrum.n_before_gap, self.generator)
+        leaving = (1 - isolation(spectrum.affinity, labels)) / max(self.reference_eigenvalue, 1e-12)
+        share = np.bincount(labels) / len(labels)
+        excess = _CLUSTER_WEIGHT * np.clip(1 - leaving, 0, 1) * np.clip(1 - 2 * share, 0, 1)
+        return excess[labels]
 
     def _standardized(self, factors):
         return ((factors - self.middle) / self.spread).max(1)

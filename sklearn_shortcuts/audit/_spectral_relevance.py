@@ -105,7 +105,8 @@ class SpectralRelevanceAnalysis(ClusterMixin, BaseEstimator):
     -----
     The outlier score is the greatest of three local outlier factors, see [2]_: one with 20 neighbors, which finds
     single rows, and two whose neighborhood is a quarter of the class, in the space of the rows and in the spectral
-    embedding, which find clusters. Time and memory are linear in the rows, but for the choice among cells: beyond
+    embedding, which find clusters. Rows of clusters before the widest gap get up to 2 more, the more the smaller their
+    cluster and the less of its affinity goes to others. Time and memory are linear in the rows, but for the choice among cells: beyond
     ``exact_limit`` rows of a class only the nearest cells of a k-means partition are searched for neighbors.
 
     Equal rows, after division, are one row of the graph. The result does not depend on the order of the rows.
@@ -376,7 +377,7 @@ class SpectralRelevanceAnalysis(ClusterMixin, BaseEstimator):
             if len(some) == 0:
                 continue
             if isinstance(model, SpectralGroup):
-                scores[some, position], _, nearest = model.score(rows[some])
+                scores[some, position], nearest = model.score(rows[some])
                 labels[some, position] = own[nearest[:, 0]]
             elif wanted is not None or len(self._models) == 1 or not any(
                 isinstance(other, SpectralGroup) for other in self._models
