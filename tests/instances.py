@@ -5,7 +5,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from sklearn_shortcuts.audit import AcquisitionProbe, RegionSensitivity
+from sklearn_shortcuts.audit import AcquisitionProbe, RegionSensitivity, SpectralRelevanceAnalysis
 from sklearn_shortcuts.datasets import ArtifactInjector
 from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.latent import ConceptVector, LayerFeatures
@@ -180,6 +180,10 @@ def instances():
             LfFClassifier(
                 NeuralImageClassifier(small, precision="float64", max_epochs=25, lr=0.03, random_state=0), q=0.1
             )
+        ],
+        "SpectralRelevanceAnalysis": [
+            SpectralRelevanceAnalysis(n_references=1, random_state=0),
+            SpectralRelevanceAnalysis(n_references=1, metric="euclidean", clusterer="hdbscan", random_state=0),
         ],
         "ConceptVector": [
             ConceptVector(kind, tol=1e-12) for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron")

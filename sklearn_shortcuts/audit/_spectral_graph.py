@@ -67,9 +67,7 @@ def leading_eigenvectors(affinity, n_vectors, seed):
             found, more = found[-n_more:], more[:, -n_more:]
         else:
             # Shifted below the whole spectrum, which begins at -1.
-            deflated = LinearOperator(
-                (n, n), matvec=lambda x: matrix @ x - 2 * own @ (own.T @ x), dtype=np.float64
-            )
+            deflated = LinearOperator((n, n), matvec=lambda x: matrix @ x - 2 * own @ (own.T @ x), dtype=np.float64)
             start = np.random.RandomState(seed).uniform(-1, 1, n)
             found, more = eigsh(deflated, n_more, which="LA", v0=start, tol=1e-8)
         order = np.argsort(-found, kind="stable")

@@ -71,13 +71,15 @@ class SpectralGroup:
         return ((factors - self.middle) / self.spread).max(1)
 
     def _reference(self, points):
-        """Analyze as many rows whose principal components have the same distributions and are independent."""
+        """Analyze as many normally distributed rows of the same covariance.
+
+        Components with the distributions of the rows' own would not do: a cluster can have one of its own.
+        """
         seed = draw_seed(self.generator)
-        rng = np.random.RandomState(seed)
         if self.space.metric != "whitened":
             points = PCA(random_state=seed).fit_transform(points)
-        shuffled = np.column_stack([rng.permutation(column) for column in points.T])
-        return _Spectrum(self.settings, seed).fit(shuffled)
+        drawn = np.random.RandomState(seed).standard_normal(points.shape) * points.std(0)
+        return _Spectrum(self.settings, seed).fit(drawn.astype(points.dtype))
 
 
 class _Spectrum:

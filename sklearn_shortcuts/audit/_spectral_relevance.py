@@ -22,8 +22,8 @@ class SpectralRelevanceAnalysis(ClusterMixin, BaseEstimator):
 
     Spectral relevance analysis (SpRAy) [1]_ on relevances or activations of a layer, or on heat maps of the input:
     a sparse graph of nearest rows, the leading eigenvectors of its normalized affinity, clusters among them, and an
-    outlier score for each row. Every score and verdict is relative to rows of the same principal components that are
-    independent of each other, and therefore have no clusters.
+    outlier score for each row. Every score and verdict is relative to normally distributed rows of the same
+    covariance, which have no clusters.
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ class SpectralRelevanceAnalysis(ClusterMixin, BaseEstimator):
     labels_ : ndarray of shape (n,)
         Cluster of each row, counted over all classes; -1 for rows that the clusterer leaves out.
     outlier_scores_ : ndarray of shape (n,)
-        Higher is more suspicious. 0 is the median of the references, 1 their 99th percentile, in every class.
+        Higher is more suspicious. For each local outlier factor 0 is the median of the references and 1 their 99th
+        percentile, in every class.
     embedding_ : ndarray of shape (n, n_components)
         Spectral embedding, rows of length 1. Classes have embeddings of their own; columns that a small class lacks
         are 0.
@@ -106,8 +107,10 @@ class SpectralRelevanceAnalysis(ClusterMixin, BaseEstimator):
     The outlier score is the greatest of three local outlier factors, see [2]_: one with 20 neighbors, which finds
     single rows, and two whose neighborhood is a quarter of the class, in the space of the rows and in the spectral
     embedding, which find clusters. Rows of clusters before the widest gap get up to 2 more, the more the smaller their
-    cluster and the less of its affinity goes to others. Time and memory are linear in the rows, but for the choice among cells: beyond
-    ``exact_limit`` rows of a class only the nearest cells of a k-means partition are searched for neighbors.
+    cluster and the less of its affinity goes to others.
+
+    Time and memory are linear in the rows, but for the choice among cells: beyond ``exact_limit`` rows of a class only
+    the nearest cells of a k-means partition are searched for neighbors.
 
     Equal rows, after division, are one row of the graph. The result does not depend on the order of the rows.
 
@@ -379,8 +382,10 @@ class SpectralRelevanceAnalysis(ClusterMixin, BaseEstimator):
             if isinstance(model, SpectralGroup):
                 scores[some, position], nearest = model.score(rows[some])
                 labels[some, position] = own[nearest[:, 0]]
-            elif wanted is not None or len(self._models) == 1 or not any(
-                isinstance(other, SpectralGroup) for other in self._models
+            elif (
+                wanted is not None
+                or len(self._models) == 1
+                or not any(isinstance(other, SpectralGroup) for other in self._models)
             ):
                 scores[some, position], labels[some, position] = 0, own[0]
         best = scores.argmin(1) if wanted is None else wanted

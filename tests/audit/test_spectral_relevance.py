@@ -173,7 +173,7 @@ def test_independent_rows_are_not_suspicious():
 
 
 def test_classes_are_analyzed_on_their_own():
-    rows, artifact = rows_with_artifact(n=300)
+    rows, _ = rows_with_artifact(n=300)
     y = np.where(np.arange(300) < 150, "sick", "well")
     analysis = analyze(rows, y)
     assert analysis.verdicts_["suspicious"].to_dict() == {"sick": True, "well": False}
@@ -217,7 +217,7 @@ def test_input_stays_as_it_is():
 # -- new rows ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("exact_limit", [5000, 100])
 def test_training_rows_keep_their_scores(exact_limit):
-    rows, artifact = rows_with_artifact(n=400)
+    rows, _ = rows_with_artifact(n=400)
     y = np.arange(400) % 2
     analysis = analyze(rows, y, exact_limit=exact_limit)
     np.testing.assert_allclose(analysis.score_samples(rows, y), -analysis.outlier_scores_)
@@ -287,4 +287,6 @@ def test_not_a_number_is_refused():
 def test_fitted_analysis_survives_pickling():
     rows, _ = rows_with_artifact()
     analysis = analyze(rows)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(analysis)).score_samples(rows), analysis.score_samples(rows))
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(analysis)).score_samples(rows), analysis.score_samples(rows)
+    )
