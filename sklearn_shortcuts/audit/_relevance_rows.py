@@ -47,9 +47,10 @@ def as_rows(R, normalize, block_size):
 class RelevanceSpace:
     """Space in which Euclidean distances between rows are taken."""
 
-    def __init__(self, metric, n_directions, seed):
+    def __init__(self, metric, n_directions, whitening, seed):
         self.metric = metric
         self.n_directions = n_directions
+        self.whitening = whitening
         self.seed = seed
 
     def fit(self, rows):
@@ -59,7 +60,7 @@ class RelevanceSpace:
             self.pca = PCA(most, random_state=self.seed).fit(rows)
             scales = np.sqrt(self.pca.explained_variance_)
             kept = scales > 1e-4 * scales[0] if scales[0] > 0 else np.zeros(len(scales), dtype=bool)
-            self.directions = self.pca.components_[kept] / scales[kept, None]
+            self.directions = self.pca.components_[kept] / scales[kept, None] ** self.whitening
             self.origin = self.pca.mean_
             del self.pca
         return self

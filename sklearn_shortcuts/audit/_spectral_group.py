@@ -26,7 +26,9 @@ class SpectralGroup:
     def fit(self, rows):
         """Analyze rows of shape (n, n_values)."""
         settings = self.settings
-        self.space = RelevanceSpace(settings.metric, settings.n_directions, draw_seed(self.generator)).fit(rows)
+        self.space = RelevanceSpace(
+            settings.metric, settings.n_directions, settings.whitening, draw_seed(self.generator)
+        ).fit(rows)
         points = self.space.transform(rows)
         self.spectrum = _Spectrum(settings, draw_seed(self.generator)).fit(points)
         n_compared = min(_MOST_COMPARED, len(points))
