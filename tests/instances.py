@@ -183,7 +183,7 @@ def instances():
         ],
         "SpectralRelevanceAnalysis": [
             SpectralRelevanceAnalysis(n_references=1, random_state=0),
-            SpectralRelevanceAnalysis(n_references=1, metric="euclidean", clusterer="hdbscan", random_state=0),
+            SpectralRelevanceAnalysis(n_references=1, metric="euclidean", clusterer="agglomerative", random_state=0),
         ],
         "ConceptVector": [
             ConceptVector(kind, tol=1e-12) for kind in ("pattern", "svm", "ridge", "lasso", "logistic", "neuron")
