@@ -5,7 +5,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from sklearn_shortcuts.audit import AcquisitionProbe, ConceptPrototypes, NeuronOutlierDetector, RegionSensitivity
+from sklearn_shortcuts.audit import (
+    AcquisitionProbe,
+    ConceptPrototypes,
+    NeuronOutlierDetector,
+    RegionSensitivity,
+    SpectralRelevanceAnalysis,
+)
 from sklearn_shortcuts.datasets import ArtifactInjector, ArtifactTransplant
 from sklearn_shortcuts.images import ImageLoader
 from sklearn_shortcuts.latent import ConceptLocalizer, ConceptSubspace, ConceptVector, LayerFeatures
@@ -245,6 +251,9 @@ def instances():
         "ConceptRegularizedLogisticRegression": [
             ConceptRegularizedLogisticRegression(method, concept=LeastVariance(), lambda_=0.1, tol=1e-12)
             for method in ("rr_clarc", "a_clarc")
+        "SpectralRelevanceAnalysis": [
+            SpectralRelevanceAnalysis(n_references=1, random_state=0),
+            SpectralRelevanceAnalysis(n_references=1, metric="euclidean", clusterer="agglomerative", random_state=0),
         ],
         "ConceptVector": [
             ConceptVector(kind, tol=1e-12, random_state=0)

@@ -20,6 +20,8 @@ from ._region_sensitivity import RegionSensitivity
 from ._shortcut_report import shortcut_report
 from ._shortcut_report_display import ShortcutReportDisplay
 from ._tcav import TCAVScore, tcav_score
+from ._spectral_display import SpectralRelevanceDisplay
+from ._spectral_relevance import SpectralRelevanceAnalysis
 
 __all__ = [
     "AcquisitionProbe",
@@ -38,6 +40,8 @@ __all__ = [
     "RegionSensitivityDisplay",
     "ShortcutReportDisplay",
     "TCAVScore",
+    "SpectralRelevanceAnalysis",
+    "SpectralRelevanceDisplay",
     "compare_models",
     "concept_decodability",
     "cross_acquisition_matrix",
