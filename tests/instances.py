@@ -251,6 +251,7 @@ def instances():
         "ConceptRegularizedLogisticRegression": [
             ConceptRegularizedLogisticRegression(method, concept=LeastVariance(), lambda_=0.1, tol=1e-12)
             for method in ("rr_clarc", "a_clarc")
+        ],
         "SpectralRelevanceAnalysis": [
             SpectralRelevanceAnalysis(n_references=1, random_state=0),
             SpectralRelevanceAnalysis(n_references=1, metric="euclidean", clusterer="agglomerative", random_state=0),
