@@ -19,9 +19,9 @@ from ._region_display import RegionSensitivityDisplay
 from ._region_sensitivity import RegionSensitivity
 from ._shortcut_report import shortcut_report
 from ._shortcut_report_display import ShortcutReportDisplay
-from ._tcav import TCAVScore, tcav_score
 from ._spectral_display import SpectralRelevanceDisplay
 from ._spectral_relevance import SpectralRelevanceAnalysis
+from ._tcav import TCAVScore, tcav_score
 
 __all__ = [
     "AcquisitionProbe",
@@ -39,9 +39,9 @@ __all__ = [
     "RegionSensitivity",
     "RegionSensitivityDisplay",
     "ShortcutReportDisplay",
-    "TCAVScore",
     "SpectralRelevanceAnalysis",
     "SpectralRelevanceDisplay",
+    "TCAVScore",
     "compare_models",
     "concept_decodability",
     "cross_acquisition_matrix",

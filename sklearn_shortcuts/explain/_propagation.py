@@ -348,7 +348,7 @@ _DATA_MOVES = {
     *_names("unsqueeze contiguous clone to float double cpu type type_as expand expand_as broadcast_to repeat"),
     *_names("repeat_interleave tile hstack vstack stack split chunk unbind narrow select"),
     *_names("index_select __getitem__ __get__ pad roll flip pixel_shuffle pixel_unshuffle channel_shuffle"),
-    *_names("tensor_split amax max"),
+    *_names("tensor_split amax max where"),
     *(f"max_pool{axes}" for axes in _AXES),
     *(f"adaptive_max_pool{axes}" for axes in _AXES),
 }

@@ -303,3 +303,30 @@ def test_does_not_take_what_torch_compiled():
         network.features = torch.jit.trace(network.features, images)
     with pytest.raises(ValueError, match=r"compiled layer 'features' \("):
         lrp(network, images)
+
+
+class _Chosen(nn.Module):
+    def __init__(self, chosen):
+        super().__init__()
+        self.chosen = chosen
+        self.one, self.other, self.head = nn.Linear(6, 4), nn.Linear(6, 4), nn.Linear(4, 3)
+
+    def forward(self, images):
+        rows = images.flatten(1)
+        one, other = self.one(rows), self.other(rows)
+        if self.chosen is None:
+            return self.head(torch.where(rows[:, :1] > 0, one, other))
+        return self.head((one, other)[self.chosen])
+
+
+def test_rows_that_choose_between_two_ways_are_explained_by_theirs():
+    network, images = randomized(lambda: _Chosen(None), shape=(1, 2, 3), n_rows=8)
+    chooses = network[0]
+    both = lrp(network, images, conservation_tol=np.inf)
+    positive = (images.flatten(1)[:, 0] > 0).numpy()
+    assert 0 < positive.sum() < 8
+    for way in (0, 1):
+        chooses.chosen = way
+        alone = lrp(network, images, conservation_tol=np.inf)
+        rows = positive == (way == 0)
+        np.testing.assert_allclose(both[rows], alone[rows], rtol=1e-6)
