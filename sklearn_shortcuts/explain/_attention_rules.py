@@ -107,7 +107,8 @@ def added_product(multiply):
     """Make the rule of a product that a matrix is added to."""
 
     def rule(rules, func, args, kwargs):
-        added, left, right = (*args, *(kwargs[name] for name in ("input", "batch1", "batch2") if name in kwargs))
+        named = [kwargs[name] for name in ("input", "batch1", "batch2") if name in kwargs]
+        added, left, right = list(args) + named
         with rules:
             result = multiply(left, right) * kwargs.get("alpha", 1)
             return result if kwargs.get("beta", 1) == 0 else result + added * kwargs.get("beta", 1)

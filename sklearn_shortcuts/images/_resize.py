@@ -119,16 +119,21 @@ def _nearest(image, size):
 
 
 def _smooth(image, size):
-    """Average over the area of each new pixel along shrinking sides, interpolate along growing ones."""
+    """Average over the area of each new pixel along shrinking sides, interpolate along growing ones.
+
+    No value lies outside of the image's range.
+    """
     image = np.ascontiguousarray(image, dtype=np.float32)
     if image.shape[:2] == size:
         return image
     if image.ndim == 3 and image.shape[2] > 4:  # frames as channels: more than a pixel may have
         return np.stack([_smooth(image[..., channel], size) for channel in range(image.shape[2])], axis=-1)
     channels = image.shape[2:]
+    lowest, highest = np.fmin.reduce(image, axis=None), np.fmax.reduce(image, axis=None)  # of numbers, if some are NaN
     smaller = (min(image.shape[0], size[0]), min(image.shape[1], size[1]))
     if image.shape[:2] != smaller:
         image = cv2.resize(image, smaller[::-1], interpolation=cv2.INTER_AREA)
     if smaller != size:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    np.clip(image, lowest, highest, out=image)  # means of equal values differ from them by a rounding
     return image.reshape(*size, *channels)  # OpenCV drops a last axis of length one

@@ -35,6 +35,27 @@ def test_shrinking_averages_over_areas(height, width, down, across, channels):
     np.testing.assert_allclose(place((height, width), size, "stretch").resize(image), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("size", [(80, 80), (150, 80), (150, 170)])
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (7,)])
+def test_no_value_lies_outside_of_the_range(size, channels):
+    image = np.full((121, 113, *channels), 0.9, dtype=np.float32)
+    image[::7] = 1
+    resized = place(image.shape[:2], size, "stretch").resize(image)
+    assert image.min() <= resized.min()
+    assert resized.max() <= 1
+    constant = place(image.shape[:2], size, "stretch").resize(np.full_like(image, 1 / 3))
+    assert np.all(constant == np.float32(1 / 3))
+
+
+def test_missing_pixels_leave_the_others_alone():
+    image = np.random.default_rng(0).random((40, 40)).astype(np.float32)
+    whole = place((40, 40), (10, 10), "stretch").resize(image)
+    image[0, 0] = np.nan
+    resized = place((40, 40), (10, 10), "stretch").resize(image)
+    assert np.isnan(resized).sum() == 1
+    np.testing.assert_array_equal(np.delete(resized, 0), np.delete(whole, 0))
+
+
 def test_one_side_grows_while_the_other_shrinks():
     image = np.random.default_rng(0).random((40, 3))
     shrunk = area_weights(40, 10) @ image
