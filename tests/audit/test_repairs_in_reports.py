@@ -1,0 +1,55 @@
+"""Reports on repaired networks, of images and of electrocardiograms, and repairs along masks that a concept outlined."""
+
+import numpy as np
+import pytest
+
+from sklearn_shortcuts import NeuralImageClassifier, make_chest_phantoms
+from sklearn_shortcuts.audit import shortcut_report
+from sklearn_shortcuts.datasets import make_ecg
+from sklearn_shortcuts.latent import ConceptLocalizer, ConceptVector, LayerFeatures
+from sklearn_shortcuts.metrics import flip_rate
+from sklearn_shortcuts.mitigation import ExplanationRegularizedClassifier, PClArC, RRClArCClassifier
+from sklearn_shortcuts.neural import ECGResNet, SmallCNN
+
+
+def images():
+    options = {"size": 32, "shortcut": "patch", "twins": True}
+    train = make_chest_phantoms(80, prevalence={0: 0.1, 1: 0.9}, random_state=0, **options)
+    return train, make_chest_phantoms(40, prevalence={0: 1, 1: 1}, random_state=1, **options), SmallCNN(width=4)
+
+
+def signals():
+    options = {"length": 200, "shortcut": "lead_noise", "twins": True}
+    train = make_ecg(80, prevalence={0: 0.1, 1: 0.9}, random_state=0, **options)
+    test = make_ecg(40, prevalence={0: 1, 1: 1}, random_state=1, **options)
+    return train, test, ECGResNet(layers=(1, 1), width=8, expansion=1)
+
+
+@pytest.mark.parametrize(("make", "layer"), [(images, "features.1"), (signals, "stage1")])
+def test_repaired_networks_are_reported(make, layer):
+    train, test, spec = make()
+    network = NeuralImageClassifier(spec, max_epochs=3, lr=3e-3, random_state=0).fit(train, train.target)
+    features = LayerFeatures(network, layer).fit(train)
+    concept = ConceptVector().fit(features.transform(train), train.artifact)
+    models = {
+        "network": network,
+        "projected": PClArC(network, concept, layer=layer).fit(train, train.target),
+        "trained": RRClArCClassifier(network, concept, layer=layer).fit(train, train.target),
+    }
+    table = shortcut_report(
+        models,
+        test,
+        baseline="network",
+        maps="gradient_x_input",
+        concept=concept.coef_.ravel(),
+        layer=layer,
+        n_resamples=100,
+        random_state=0,
+    )
+    clean = test.with_fields()
+    for name, model in models.items():
+        attacked = model.predict(test)
+        assert table.loc[name, "accuracy_attacked"] == pytest.approx(np.mean(attacked == test.target))
+        assert table.loc[name, "flip_rate"] == pytest.approx(np.mean(attacked != model.predict(clean.twin)))
+        measured = ["tcav", "decodability", "artifact_relevance", "clean_accuracy_change"]
+        assert np.isfinite(table.loc[name, measured].astype(float)).all() or name == "network"
