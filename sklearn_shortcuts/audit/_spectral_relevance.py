@@ -117,11 +117,13 @@ class SpectralRelevanceAnalysis(ClusterMixin, BaseEstimator):
 
     Equal rows, after division, are one row of the graph. The result does not depend on the order of the rows.
 
-    An artifact that the network does not use leaves no trace in relevances; look for it in activations of an early
-    block, with ``LayerFeatures(pool="mean_max")``: deeper layers leave out what the network does not need. In eight
-    generated and real studies with an artifact in one row of twenty these gave average precisions of 0.13 to 0.9,
-    isolation forests on pixels or embeddings 0.04 to 0.48; no verdict is implied by the scores, since an artifact of
-    few rows that is a cluster of its own in no layer is not "suspicious".
+    An artifact that the network does not use leaves little trace in relevances; look for it in activations of an early
+    block too, with ``LayerFeatures(pool="mean_max")``: deeper layers leave out what the network does not need.
+
+    The verdict tells clusters, not artifacts, and is no calibrated test: heat maps and relevances of rows that differ in
+    where the sign of a disease is have clusters of their own, and most such classes without any artifact were
+    suspicious in ``benchmarks/blind_discovery.py``. An artifact in few rows often leaves activations without verdict
+    although it leads the outlier scores.
 
     References
     ----------
