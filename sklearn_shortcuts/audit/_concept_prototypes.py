@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, _fit_context
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
@@ -362,7 +363,9 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
         if len(Z) == 1:  # which GaussianMixture refuses, though the prior variance suffices
             Z = np.repeat(Z, 2, axis=0)
         seed = draw_seed(generator)
-        return GaussianMixture(n_prototypes, covariance_type=self.covariance, random_state=seed, **options).fit(Z)
+        # k-means, which a mixture starts from, is not there with array API dispatch; Z is of numpy.
+        with config_context(array_api_dispatch=False):
+            return GaussianMixture(n_prototypes, covariance_type=self.covariance, random_state=seed, **options).fit(Z)
 
     def _nearest(self, distances, y):
         if y is not None:
