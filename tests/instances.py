@@ -341,6 +341,12 @@ def expected_failures(estimator):
         return {
             "check_classifiers_classes": "-1 is no class but means unknown, as in scikit-learn's SelfTrainingClassifier"
         }
+    if isinstance(estimator, PClArC) and estimator.condition == "concept":
+        return {
+            "check_sample_weight_equivalence_on_dense_data": (
+                "the threshold is an order statistic of rows in drawn folds, more of them where rows are repeated"
+            )
+        }
     if isinstance(estimator, LastLayerRetraining):
         return {
             "check_sample_weight_equivalence_on_dense_data": (

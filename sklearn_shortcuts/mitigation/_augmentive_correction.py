@@ -30,11 +30,11 @@ class AClArCClassifier(ConceptRefinement):
         last linear layer. This layer and all before it stay as they are, so that the concept does too.
     concept : estimator, default=None
         Learns the concept, as in :class:`RRClArCClassifier`. By default ``ConceptVector("pattern")``.
-    level : {"artifact", "random"}, default="artifact"
+    level : {"artifact", "random"}, default="random"
         Where activations are moved to along the concept:
 
         - "artifact": the mean of the rows with the artifact, as published. Rows at prediction that are without it are
-          then unlike those the layers were trained on;
+          then unlike those the layers were trained on, and may be classified no better than by chance;
         - "random": in each step the level of another training row, drawn by chance, so that levels are those there
           are, with the artifact or without.
     pool : {"max", "mean"}, default="max"
@@ -93,7 +93,7 @@ class AClArCClassifier(ConceptRefinement):
     >>> from sklearn_shortcuts.neural import SmallCNN
     >>> X = make_chest_phantoms(64, size=32, shortcut="marker", random_state=0)
     >>> network = NeuralImageClassifier(SmallCNN(width=4), max_epochs=2, random_state=0)
-    >>> model = AClArCClassifier(network, level="random", refine_epochs=1).fit(X)
+    >>> model = AClArCClassifier(network, refine_epochs=1).fit(X)
     >>> model.history_["phase"].tolist()
     ['unrefined', 'unrefined', 'refined']
     """
@@ -117,7 +117,7 @@ class AClArCClassifier(ConceptRefinement):
         layer="last",
         *,
         concept=None,
-        level="artifact",
+        level="random",
         pool="max",
         channel_axis=None,
         refine_epochs=None,

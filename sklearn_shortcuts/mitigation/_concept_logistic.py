@@ -192,7 +192,8 @@ class ConceptRegularizedLogisticRegression(LinearClassifierMixin, BaseEstimator)
             shrunk = 1 / np.sqrt(1 + 2 * self.lambda_ * self.C * weight.sum() * spread)
             rows = rows + (projected * (shrunk - 1)) @ basis
         else:
-            rows = rows + (self._level(basis, X, artifact, used, projected, weight) - projected) @ basis
+            level = self._level(basis, X, artifact, used, projected, weight)
+            rows = rows + (level - projected) @ basis
         model = LogisticRegression(
             C=self.C,
             fit_intercept=self.fit_intercept,
@@ -204,6 +205,10 @@ class ConceptRegularizedLogisticRegression(LinearClassifierMixin, BaseEstimator)
         self.coef_ = model.coef_
         if self.method == "rr_clarc":
             self.coef_ = model.coef_ + (model.coef_ @ basis.T * (shrunk - 1)) @ basis
+        elif self.fit_intercept:
+            # At the minimum it is 0 along the concept; what the solver has left there belongs to the intercept.
+            along = model.coef_ @ basis.T
+            self.coef_, self.intercept_ = model.coef_ - along @ basis, model.intercept_ + along @ level
         return self
 
     def predict_proba(self, X):
