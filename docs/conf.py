@@ -227,8 +227,8 @@ def write_reveal2revise():
         table = pd.read_csv(verdicts).fillna("")
         table.to_csv(generated / "reveal2revise_verdicts.csv", index=False)
         lines = [
-            ".. csv-table:: Which repairs work. *gap* is clean minus attacked accuracy of the network before; where it is "
-            "below 0.2 there is nothing to repair.",
+            ".. csv-table:: Which repairs work. *gap* is clean minus attacked accuracy of the network before; where it "
+            "is below 0.2 there is nothing to repair.",
             "   :file: ../generated/reveal2revise_verdicts.csv",
             "   :header-rows: 1",
             "",
@@ -297,12 +297,14 @@ write_study(
 )
 write_acquisition_calibration()
 write_reveal2revise()
-write_study("blind_discovery", {"blind_discovery": "Average precision, and verdicts, by share of rows with the artifact."})
+write_study(
+    "blind_discovery", {"blind_discovery": "Average precision, and verdicts, by share of rows with the artifact."}
+)
 write_study(
     "concept_retrieval",
     {
-        "concept_retrieval": "Means over seeds. *reached* is the round after which 90 % of the artifact rows were found, "
-        "*goal* whether that was so with a precision of 0.9 in all seeds.",
+        "concept_retrieval": "Means over seeds. *reached* is the round after which 90 % of the artifact rows were "
+        "found, *goal* whether that was so with a precision of 0.9 in all seeds.",
     },
 )
 write_study("spectral_scale", {"spectral_scale": "Memory in MiB beside that of the rows; *recall* is of neighbors."})

@@ -38,7 +38,7 @@ network = NeuralImageClassifier(
     ECGResNet((1, 1, 1), width=24, expansion=1),
     optimizer="adam",
     lr=1e-3,
-    max_epochs=10,
+    max_epochs=15,
     batch_size=32,
     normalize="channel",
     random_state=0,
@@ -57,7 +57,9 @@ from sklearn_shortcuts.audit import (
 )
 from sklearn_shortcuts.latent import LayerFeatures
 
-features = LayerFeatures(network, "stage3", pool="max").set_output(transform="pandas")
+features = LayerFeatures(network, "stage3", pool="max").set_output(
+    transform="pandas"
+)
 activations = features.fit_transform(train)
 analysis = SpectralRelevanceAnalysis(random_state=0).fit(activations, train.target)
 share = pd.Series(train.artifact).groupby(analysis.labels_).mean()
@@ -92,7 +94,9 @@ localizer = ConceptLocalizer(
     network, ConceptVector("svm", C=0.01), layer="stage1", method="lrp"
 ).fit(found)
 outlines = localizer.predict(found)
-figure, axes = plt.subplots(3, 1, figsize=(8, 3.6), sharex=True, layout="constrained")
+figure, axes = plt.subplots(
+    3, 1, figsize=(8, 3.6), sharex=True, layout="constrained"
+)
 seconds = np.arange(500) / 100
 for axis, row in zip(axes, np.flatnonzero(found.artifact == 1)):
     axis.plot(seconds, found[row][1], linewidth=0.8)
@@ -124,10 +128,10 @@ models = {
         fitted, "stage3", concept=direction, condition="concept", random_state=0
     ),
     "lambda = 0": RRClArCClassifier(
-        fitted, "stage3", concept=direction, lambda_=0, refine_epochs=5
+        fitted, "pool", concept=direction, lambda_=0, refine_epochs=5
     ),
     "RR-ClArC": RRClArCClassifier(
-        fitted, "stage3", concept=direction, lambda_=10, refine_epochs=5
+        fitted, "pool", concept=direction, lambda_=10, refine_epochs=5
     ),
 }
 for name, model in models.items():
@@ -157,7 +161,9 @@ measures = ["accuracy_clean", "accuracy_attacked", "gap", "flip_rate", "recovery
 report[[*measures, "tcav", "tcav_magnitude"]].round(3)
 
 # %%
-ShortcutReportDisplay.from_report(report, panels=["accuracy", "flip_rate", "recovery"])
+ShortcutReportDisplay.from_report(
+    report, panels=["accuracy", "flip_rate", "recovery"]
+)
 plt.show()
 
 # %%
