@@ -116,7 +116,8 @@ print(f"IoU with the true masks: {localizer.score(train):.2f}")
 # %%
 # Repair
 # ------
-# All from the same network; ``lambda = 0`` trains on without the penalty.
+# All from the same network; ``lambda = 0`` trains on without the penalty. The projection edits what the last block puts
+# out; training corrects the layer behind its mean ("pool").
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_shortcuts.mitigation import PClArC, RRClArCClassifier
@@ -167,6 +168,7 @@ ShortcutReportDisplay.from_report(
 plt.show()
 
 # %%
-# A repair counts if the accuracy with the defective lead rises, that with the sound one does not fall, and both are
+# A flip rate may fall and recovery rise while the attacked accuracy stays where it was: a logit that moves half of the
+# way back need not cross the threshold. A repair counts if the accuracy with the defective lead rises, that with the sound one does not fall, and both are
 # better than with ``lambda = 0``. Which does so in other networks and on real recordings is in
 # :doc:`/user_guide/concepts`.
