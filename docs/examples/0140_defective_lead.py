@@ -169,6 +169,6 @@ plt.show()
 
 # %%
 # A flip rate may fall and recovery rise while the attacked accuracy stays where it was: a logit that moves half of the
-# way back need not cross the threshold. A repair counts if the accuracy with the defective lead rises, that with the sound one does not fall, and both are
-# better than with ``lambda = 0``. Which does so in other networks and on real recordings is in
-# :doc:`/user_guide/concepts`.
+# way back need not cross the threshold. A repair counts if the accuracy with the defective lead rises, that with the
+# sound one does not fall, and both are better than with ``lambda = 0``. Which does so in other networks and on real
+# recordings is in :doc:`/user_guide/concepts`.
