@@ -99,13 +99,13 @@ annotator.evaluate(truth).round(3)
 # %%
 # Show
 # ----
-# From here on the labels are those of the annotator. The localizer fits a vector by them in an early layer, where maps
-# are fine.
+# From here on the labels are those of the annotator. The localizer fits a vector by them and propagates it back to the
+# pixels.
 from sklearn_shortcuts.latent import ConceptLocalizer, ConceptVector
 
 found = train.with_fields(artifact=annotator.transduction_)
 localizer = ConceptLocalizer(
-    network, ConceptVector("svm", C=0.01), layer="features.0", method="lrp"
+    network, ConceptVector("svm", C=0.01), layer=LAYER, method="lrp"
 ).fit(found)
 heat, outlines = localizer.transform(found), localizer.predict(found)
 
@@ -121,7 +121,8 @@ axes[1, 0].set_ylabel("heat map")
 plt.show()
 
 # %%
-# Intersection over union with the true masks, and the share of rows that get a mask:
+# Good enough to say what it is, not to say where it ends: intersection over union with the true masks, and the share of
+# rows that get a mask.
 dated = train.artifact == 1
 print(f"IoU: {localizer.score(train):.2f}")
 for name, some in {"with": dated, "without": ~dated}.items():
@@ -148,7 +149,7 @@ trained = {"layer": "last", "concept": direction, "refine_epochs": 5}
 masked = found.with_fields(artifact_masks=outlines)
 models = {
     "before": network,
-    "P-ClArC, features.2": PClArC(fitted, LAYER, concept=direction),
+    "P-ClArC, earlier": PClArC(fitted, LAYER, concept=direction),
     "P-ClArC": PClArC(fitted, "last", concept=direction),
     "reactive P-ClArC": PClArC(
         fitted, "last", concept=direction, condition="concept", random_state=0
