@@ -38,7 +38,7 @@ INCLUDED = (  # by pages of the user guide
     *("calibration", "explanation_regularization", "covid_age_study"),
     *("hard_samples", "hard_sample_study"),
     *("acquisition_study", "acquisition_probe_calibration"),
-    *("reveal2revise", "blind_discovery", "concept_retrieval", "spectral_scale"),
+    *("reveal2revise", "blind_discovery", "concept_retrieval", "spectral_scale", "life_cycle_study"),
 )
 MISSING = "The results are not part of this build."
 exclude_patterns = ["_build", "examples", "templates", *(f"generated/{name}.rst" for name in INCLUDED)]
@@ -305,6 +305,14 @@ write_study(
     {
         "concept_retrieval": "Means over seeds. *reached* is the round after which 90 % of the artifact rows were "
         "found, *goal* whether that was so with a precision of 0.9 in all seeds.",
+    },
+)
+write_study(
+    "life_cycle_study",
+    {
+        "life_cycle_study_found": "What was found, mean and standard deviation over seeds.",
+        "life_cycle_study": "What repairs do to test rows without (*clean*) and with the artifact (*attacked*), mean and "
+        "standard deviation over seeds.",
     },
 )
 write_study("spectral_scale", {"spectral_scale": "Memory in MiB beside that of the rows; *recall* is of neighbors."})

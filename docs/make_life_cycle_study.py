@@ -140,7 +140,7 @@ def run_seed(study, rows, seed):
     train, clean = rows[learn], rows[test]
     planted = ArtifactInjector(**study.artifact, probability={0: 0.0, 1: study.share}, random_state=2 * seed)
     train = planted.inject(train, train.target)
-    attacked = ArtifactInjector(**study.artifact, random_state=2 * seed + 1).attack(clean)
+    attacked = ArtifactInjector(**study.artifact, random_state=2 * seed + 1).fit(clean).attack(clean)
     network = NeuralImageClassifier(
         study.module, batch_size=32, normalize="channel", random_state=seed, **study.training
     ).fit(train)
