@@ -311,8 +311,8 @@ write_study(
     "life_cycle_study",
     {
         "life_cycle_study_found": "What was found, mean and standard deviation over seeds.",
-        "life_cycle_study": "What repairs do to test rows without (*clean*) and with the artifact (*attacked*), mean and "
-        "standard deviation over seeds.",
+        "life_cycle_study": "What repairs do to test rows without (*clean*) and with the artifact (*attacked*), mean "
+        "and standard deviation over seeds.",
     },
 )
 write_study("spectral_scale", {"spectral_scale": "Memory in MiB beside that of the rows; *recall* is of neighbors."})

@@ -187,7 +187,7 @@ def run_seed(study, rows, seed):
         X_attacked=attacked,
         artifact=np.zeros(len(clean), dtype=int),
         baseline="before",
-        n_resamples=20,
+        n_resamples=100,
         random_state=seed,
     )
     repaired = report[list(_MEASURES)].rename(columns=_MEASURES).rename_axis("method").reset_index()
