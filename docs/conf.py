@@ -15,6 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from api_reference import ROOMS  # noqa: E402
 
 import sklearn_shortcuts  # noqa: E402
+from benchmarks import _concept_tables as concept_tables  # noqa: E402
 from benchmarks import _regularization_tables as regularization_tables  # noqa: E402
 from benchmarks import hard_samples  # noqa: E402
 from benchmarks.region_sensitivity_calibration import summarize  # noqa: E402
@@ -37,6 +38,7 @@ INCLUDED = (  # by pages of the user guide
     *("calibration", "explanation_regularization", "covid_age_study"),
     *("hard_samples", "hard_sample_study"),
     *("acquisition_study", "acquisition_probe_calibration"),
+    *("reveal2revise", "blind_discovery", "concept_retrieval", "spectral_scale", "life_cycle_study"),
 )
 MISSING = "The results are not part of this build."
 exclude_patterns = ["_build", "examples", "templates", *(f"generated/{name}.rst" for name in INCLUDED)]
@@ -216,6 +218,37 @@ def write_study(page, captions):
     _write(HERE / "generated" / f"{page}.rst", [*(lines or [MISSING]), ""])
 
 
+def write_reveal2revise():
+    """Write which repairs worked in the benchmark of concept removal, and its figures, if its results are there."""
+    generated, results = HERE / "generated", HERE.parent / "benchmarks" / "results"
+    cells, verdicts = (results / f"reveal2revise{ending}.csv" for ending in ("", "_verdicts"))
+    lines = [MISSING]
+    if cells.exists() and verdicts.exists():
+        table = pd.read_csv(verdicts).fillna("")
+        table.to_csv(generated / "reveal2revise_verdicts.csv", index=False)
+        lines = [
+            ".. csv-table:: Which repairs work. *gap* is clean minus attacked accuracy of the network before; where it "
+            "is below 0.2 there is nothing to repair.",
+            "   :file: ../generated/reveal2revise_verdicts.csv",
+            "   :header-rows: 1",
+            "",
+        ]
+        measured = pd.read_csv(cells)
+        for study, part in concept_tables.summarize(measured).groupby("study", sort=False):
+            name = f"reveal2revise_{study}.csv"
+            part.drop(columns="study").to_csv(generated / name, index=False)
+            n_seeds = measured.loc[measured["study"] == study, "seed"].nunique()
+            lines += [
+                f".. dropdown:: {study}, {n_seeds} seed{'s' * (n_seeds > 1)}, mean and standard deviation",
+                "",
+                "   .. csv-table::",
+                f"      :file: ../generated/{name}",
+                "      :header-rows: 1",
+                "",
+            ]
+    _write(generated / "reveal2revise.rst", [*lines, ""])
+
+
 def write_acquisition_calibration():
     """Write table and figure of the calibration of the acquisition probe, if they are there."""
     table, figure = (HERE / "images" / f"acquisition_probe_calibration.{kind}" for kind in ("csv", "png"))
@@ -263,3 +296,23 @@ write_study(
     },
 )
 write_acquisition_calibration()
+write_reveal2revise()
+write_study(
+    "blind_discovery", {"blind_discovery": "Average precision, and verdicts, by share of rows with the artifact."}
+)
+write_study(
+    "concept_retrieval",
+    {
+        "concept_retrieval": "Means over seeds. *reached* is the round after which 90 % of the artifact rows were "
+        "found, *goal* whether that was so with a precision of 0.9 in all seeds.",
+    },
+)
+write_study(
+    "life_cycle_study",
+    {
+        "life_cycle_study_found": "What was found, mean and standard deviation over seeds.",
+        "life_cycle_study": "What repairs do to test rows without (*clean*) and with the artifact (*attacked*), mean "
+        "and standard deviation over seeds.",
+    },
+)
+write_study("spectral_scale", {"spectral_scale": "Memory in MiB beside that of the rows; *recall* is of neighbors."})

@@ -12,6 +12,7 @@ PAGES = sorted(path for path in GUIDE.glob("*.rst") if ">>> " in path.read_text(
 def test_pages_are_found():
     expected = {
         "acquisition",
+        "concepts",
         "datasets",
         "explanation_regularization",
         "explanations",

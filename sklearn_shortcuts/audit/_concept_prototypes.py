@@ -65,11 +65,11 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
         - ``separation``: how far they are from the other rows of the class, see Notes; 0 for an only prototype;
         - ``rows``: numbers of the nearest rows, the nearest first;
         - ``channels``: channels of the greatest relevance, the greatest first.
-    ranking_ : ndarray of int of shape (n_prototypes_,)
+    ranking_ : ndarray of int of shape (`n_prototypes_`,)
         Prototypes by ``separation``, the most suspicious first.
-    prototypes_ : ndarray of shape (n_prototypes_, n_features)
+    prototypes_ : ndarray of shape (`n_prototypes_`, n_features)
         Means of the distributions.
-    prototype_classes_ : ndarray of shape (n_prototypes_,)
+    prototype_classes_ : ndarray of shape (`n_prototypes_`,)
         Their classes.
     concept_matrix_ : DataFrame
         Relevances of the prototypes (rows) in the union of their ``channels`` (columns), the channel of the greatest
@@ -264,7 +264,7 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
 
         Returns
         -------
-        ndarray of shape (n, n_prototypes_)
+        ndarray of shape (n, `n_prototypes_`)
             Distances.
         """
         check_is_fitted(self)

@@ -147,7 +147,7 @@ class ArtifactInjector(TransformerMixin, BaseEstimator):
 
     @classmethod
     def from_preset(cls, preset, target_class, **settings):
-        """Make the injector of one of the controlled experiments of Pahde et al. [2]_.
+        """Make the injector of one of the controlled experiments of Pahde et al. (2025).
 
         Parameters
         ----------
