@@ -94,7 +94,7 @@ _EDITS = [
     for concept, pool in ((_WITHIN_CLASS, "max"), (_OF_ALL, "mean"), (_SUBSPACE, "mean"))
 ]
 _corrected = partial(_trained_on, kind=RRClArCClassifier, concept=_WITHIN_CLASS)
-_augmented = partial(_trained_on, kind=AClArCClassifier, concept=_WITHIN_CLASS)
+_augmented = partial(_trained_on, kind=AClArCClassifier, concept=_WITHIN_CLASS, level="artifact")
 _cosine = InputGradientPenalty("max", distance="cosine")
 
 METHODS = {

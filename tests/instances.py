@@ -315,6 +315,12 @@ def image_instances():
 
 def expected_failures(estimator):
     """Checks that cannot pass, with the reason."""
+    if isinstance(estimator, RRClArCClassifier):
+        return {
+            "check_sample_weight_equivalence_on_dense_data": (
+                "the penalty is a mean over rows that counts each once, whatever its weight in the loss"
+            )
+        }
     if isinstance(estimator, NeuralImageClassifier) and estimator.precision == "float32":
         return {
             "check_sample_weight_equivalence_on_dense_data": (
