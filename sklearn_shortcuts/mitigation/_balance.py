@@ -13,8 +13,8 @@ _ROWS = 512  # rows with masks that are looked at
 class BalanceStrength(Callback):
     """Set the strength of a :class:`Regularization` that was given none; not public.
 
-    The strength is ``ratio * loss / penalty``: means over up to 512 rows with a mask before the first step with the
-    penalty, where the loss is no smaller than 5 % of that of a network that knows nothing. A new network is trained
+    The strength is ``ratio * loss / penalty``: weighted means over up to 512 rows with a mask before the first step with
+    the penalty, where the loss is no smaller than 5 % of that of a network that knows nothing. A new network is trained
     without penalty until its loss has fallen to half of that, or for a third of its epochs: as long as it gives the
     same probability to all classes many penalties are nearly 0, whatever the network goes by later. Nothing else in
     training changes, and no random number of it is used.
@@ -46,7 +46,7 @@ class BalanceStrength(Callback):
 
 
 def measure(net, reader, term):
-    """Mean loss and raw penalty of some rows with a mask, as training will see them.
+    """Weighted mean loss and raw penalty of some rows with a mask, as training will see them.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def measure(net, reader, term):
     loss, penalty : float
         Means; 0 if there is no row with a mask.
     """
-    sums, n_rows = np.zeros(2), 0
+    sums, total, n_rows = np.zeros(2), 0.0, 0
     with own_random_state(0, torch.device(net.device)), untouched_statistics(net.module_):
         # Rows often come sorted by class, hence in an order of their own.
         for given in net.batches(reader, rng=np.random.default_rng(0)):
@@ -71,9 +71,12 @@ def measure(net, reader, term):
                 batch["X"].requires_grad_()
             batch = net.forward_training(batch)
             values, counted = term.raw(net.module_, batch)
-            sums += [float(part.detach()[counted].sum()) for part in (batch["losses"], values)]
+            weights = batch.get("sample_weight")
+            weights = counted.to(values.dtype) if weights is None else weights * counted
+            sums += [float((part.detach() * weights).sum()) for part in (batch["losses"], values)]
+            total += float(weights.sum())
             n_rows += int(counted.sum())
             if n_rows >= _ROWS:
                 break
     term.forget_random_numbers()
-    return tuple(sums / max(1, n_rows))
+    return tuple(sums / total) if total > 0 else (0.0, 0.0)
