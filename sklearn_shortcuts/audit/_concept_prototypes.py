@@ -66,7 +66,7 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
         - ``rows``: numbers of the nearest rows, the nearest first;
         - ``channels``: channels of the greatest relevance, the greatest first.
     ranking_ : ndarray of int of shape (`n_prototypes_`,)
-        Prototypes by ``separation``, the most suspicious first.
+        Prototypes by ``separation``, the most suspicious first; of several equally far ones that of the fewest rows.
     prototypes_ : ndarray of shape (`n_prototypes_`, n_features)
         Means of the distributions.
     prototype_classes_ : ndarray of shape (`n_prototypes_`,)
@@ -393,7 +393,9 @@ class ConceptPrototypes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densi
                 }
             )
         self.coverage_ = pd.DataFrame(records).rename_axis("prototype")
-        self.ranking_ = np.argsort(-self.coverage_["separation"].to_numpy(), kind="stable")
+        # Of two prototypes each is as far from the other; rounding must not decide.
+        separation = [float(f"{value:.9e}") for value in self.coverage_["separation"]]
+        self.ranking_ = np.lexsort((self.coverage_["n"], -np.array(separation)))
         chosen = np.array(sorted(chosen))
         sizes = np.abs(self.prototypes_[:, chosen]).mean(axis=0)
         chosen = chosen[np.argsort(-sizes, kind="stable")]

@@ -13,10 +13,10 @@ _ROWS = 512  # rows with masks that are looked at
 class BalanceStrength(Callback):
     """Set the strength of a :class:`Regularization` that was given none; not public.
 
-    The strength is ``ratio * loss / penalty``: weighted means over up to 512 rows with a mask before the first step with
-    the penalty, where the loss is no smaller than 5 % of that of a network that knows nothing. A new network is trained
-    without penalty until its loss has fallen to half of that, or for a third of its epochs: as long as it gives the
-    same probability to all classes many penalties are nearly 0, whatever the network goes by later. Nothing else in
+    The strength is ``ratio * loss / penalty``: weighted means over up to 512 rows with a mask before the first step
+    with the penalty, where the loss is no smaller than 5 % of that of a network that knows nothing. A new network is
+    trained without penalty until its loss has fallen to half of that, or for a third of its epochs: as long as it gives
+    the same probability to all classes many penalties are nearly 0, whatever the network goes by later. Nothing else in
     training changes, and no random number of it is used.
 
     Parameters

@@ -234,3 +234,11 @@ def test_errors_name_what_is_wrong():
         ConceptPrototypes().fit(X, y, y_pred=[0, 1, 2])
     with pytest.raises(ValueError, match="row 1 is of a class that was not in fit"):
         ConceptPrototypes(1).fit(X, y).predict(X[:2], [0, 9])
+
+
+@pytest.mark.parametrize("n_planted", [5, 15])
+def test_of_two_prototypes_the_smaller_is_the_suspect(n_planted):
+    relevances = np.random.default_rng(0).exponential(size=(100, 20))
+    relevances[40 : 40 + n_planted, 7] += 30
+    prototypes = ConceptPrototypes(2, random_state=0).fit(relevances)
+    assert prototypes.coverage_.loc[prototypes.ranking_[0], "n"] == n_planted
